@@ -1,0 +1,42 @@
+-- coupon.settle: takes grants of one policy out of pending, with what Postgres decided about each.
+-- Where Postgres decided otherwise than Redis, Redis is stale: what it believes is dropped, to be loaded again.
+-- Safe to run twice: the second run finds no entry, and at worst has the quantity loaded again.
+--
+-- KEYS[1] policy   hash
+-- KEYS[2] pending  stream
+-- KEYS[3..] holder string  one a grant
+-- ARGV[1] holdersExpireAt  ms
+-- ARGV[2..] entryId, couponId, heldId   three a grant; heldId is the coupon that the user holds in Postgres, or ''
+--
+-- 0 SETTLED
+-- 1 DROPPED         Redis was stale: the next call finds NOT_LOADED
+
+local SETTLED, DROPPED = 0, 1
+
+local quantityIsStale, holdersAreStale = false, false
+for i = 3, #KEYS do
+  local at = 2 + (i - 3) * 3
+  local entryId, couponId, heldId = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local removed = redis.call('XDEL', KEYS[2], entryId)
+
+  if heldId ~= '' then
+    redis.call('SET', KEYS[i], heldId, 'PXAT', ARGV[1])
+  elseif string.sub(redis.call('GET', KEYS[i]) or '', 1, 36) == couponId then
+    redis.call('DEL', KEYS[i])
+  end
+
+  if heldId ~= couponId then
+    quantityIsStale, holdersAreStale = true, true
+  elseif removed == 0 then
+    -- Redis lost this grant (flushed, or an older copy), so its count may lack the unit.
+    quantityIsStale = true
+  end
+end
+
+-- A loader that read Postgres before this point has missed these grants: the counter makes it read again.
+redis.call('HINCRBY', KEYS[1], 'settles', 1)
+if quantityIsStale then redis.call('HDEL', KEYS[1], 'remaining') end
+if holdersAreStale then redis.call('HDEL', KEYS[1], 'holdersLoaded', 'loader') end
+redis.call('PEXPIREAT', KEYS[1], ARGV[1])
+redis.call('PEXPIREAT', KEYS[2], ARGV[1])
+return { (quantityIsStale or holdersAreStale) and DROPPED or SETTLED }

@@ -1,0 +1,60 @@
+import { sql } from 'drizzle-orm'
+import { addCouponRoutes } from './coupon/coupon.routes.ts'
+import type { Coupons } from './coupon/coupons.ts'
+import { isDatabaseUnavailable } from './db/failure.ts'
+import type { Deps } from './deps.ts'
+import { Unavailable } from './errors.ts'
+import { adminOnly } from './http/auth.ts'
+import { addDocs } from './http/docs.ts'
+import { addHealthRoutes } from './http/health.ts'
+import { bodyLimit, jsonOnly } from './http/limits.ts'
+import { createNotFoundHandler } from './http/methods.ts'
+import { type Api, createApi } from './http/openapi.ts'
+import { createErrorHandler } from './http/problem.ts'
+import { requestId } from './http/request-id.ts'
+import { isRedisUnavailable } from './redis/client.ts'
+
+const info = {
+  title: 'seonchak',
+  version: '1',
+  description: 'First come, first served: flash coupons and limited stock, exact under any concurrency.',
+}
+
+/** The domains that the API serves. */
+export interface Domains {
+  coupons: Coupons
+}
+
+/**
+ * Builds the HTTP application from its dependencies; it does not listen. Without `domains` (a process that has not the
+ * api role) only the probes answer.
+ */
+export function buildApp(deps: Deps, isServing: () => boolean, domains: Domains | undefined): Api {
+  const api = createApi()
+  api.use(requestId(deps.newId))
+  api.onError(createErrorHandler(deps.log, isUnavailable))
+  api.notFound(createNotFoundHandler(() => api.routes))
+
+  addHealthRoutes(api, {
+    isServing,
+    async askStores() {
+      await Promise.all([deps.redis.ping(), deps.db.execute(sql`select 1`)])
+    },
+  })
+  if (!domains) return api
+
+  api.post('/v1/*', bodyLimit, jsonOnly)
+  api.use('/v1/admin/*', adminOnly(deps.env.ADMIN_TOKEN))
+  addCouponRoutes(api, domains.coupons)
+  addDocs(api, info)
+  return api
+}
+
+function isUnavailable(error: unknown): boolean {
+  // Drizzle wraps what the driver threw.
+  const reason = error instanceof Error && error.cause !== undefined ? error.cause : error
+  return (
+    error instanceof Unavailable ||
+    [error, reason].some((each) => isDatabaseUnavailable(each) || isRedisUnavailable(each))
+  )
+}

@@ -1,0 +1,239 @@
+import { Unavailable } from '../errors.ts'
+
+/**
+ * Group commit: joins the writes that wait at the same moment into one transaction. It knows no domain: a member is
+ * whatever the caller submits, an outcome whatever the commit gives back for it.
+ */
+
+/** How a failed batch is to be taken. */
+export type BatchFault =
+  /** One member's data broke the batch and everything was rolled back: each member is tried alone. */
+  | 'member'
+  /** Rolled back by chance (deadlock, serialization, lost optimistic race): the batch is tried again. */
+  | 'transient'
+  /** Rolled back, and trying again would not help. */
+  | 'final'
+  /** Whether it was committed may be unknown: every member is told so, and recovery finds out. */
+  | 'unknown'
+
+/** What became of one member. */
+export type MemberResult<Outcome> =
+  | { ok: true; outcome: Outcome }
+  /** `rolledBack`: it is certain that nothing of this member was committed. */
+  | { ok: false; error: unknown; rolledBack: boolean }
+
+export interface BatchTiming {
+  size: number
+  /** longest time a member of the batch waited for it, ms */
+  waitMs: number
+  commitMs: number
+}
+
+export interface GroupCommitOptions<Member, Outcome> {
+  /** Commits all members in one transaction and gives an outcome per member, in order. */
+  commit(members: Member[]): Promise<Outcome[]>
+  /** Runs after the transaction, before the members are answered. Its failure is reported and changes no answer. */
+  settle?(members: Member[], results: MemberResult<Outcome>[]): Promise<void>
+  classify(error: unknown): BatchFault
+  maxBatch: number
+  maxInFlight: number
+  /** members that may be reserved, waiting or under way at once */
+  maxQueue: number
+  /** a member that waited longer than this for its batch is given up, ms */
+  maxWaitMs: number
+  /** how often a batch is tried in all when it fails by chance */
+  maxAttempts?: number
+  /** pause before try `attempt` (from 2), ms */
+  backoffMs?(attempt: number): number
+  /** monotonic clock, ms */
+  now(): number
+  onBatch?(timing: BatchTiming): void
+  onSettleError?(error: unknown): void
+}
+
+/** A member waited longer than `maxWaitMs` for its batch. It was never sent to the database. */
+export class WaitedTooLong extends Unavailable {
+  override name = 'WaitedTooLong'
+}
+
+/** A reserved place. Exactly one of `submit` and `release` ends it. */
+export interface Place<Member, Outcome> {
+  /** Joins the next batch. Resolves after commit and settle; rejects with what the batch failed for. */
+  submit(member: Member): Promise<Outcome>
+  /** Gives the place back unused; does nothing once submitted. */
+  release(): void
+}
+
+export interface GroupCommitStats {
+  batches: number
+  members: number
+  /** batches tried again after a transient fault */
+  retries: number
+  /** members tried alone because their batch failed for one member's fault */
+  alone: number
+  /** reservations refused because the queue was full or draining */
+  refused: number
+  maxBatchSize: number
+  waitMsTotal: number
+  commitMsTotal: number
+  /** now: places taken, members waiting, batches under way */
+  taken: number
+  waiting: number
+  inFlight: number
+}
+
+export interface GroupCommit<Member, Outcome> {
+  /** Takes a place, or null when all are taken or the commit is draining. Call it before admission. */
+  reserve(): Place<Member, Outcome> | null
+  stats(): Readonly<GroupCommitStats>
+  /** Refuses new places and resolves when all that were taken have ended. */
+  drain(): Promise<void>
+}
+
+interface Waiting<Member, Outcome> {
+  member: Member
+  since: number
+  resolve(outcome: Outcome): void
+  reject(error: unknown): void
+}
+
+/** Starts a group commit. A batch starts as soon as a slot is free: no timer, so nothing is delayed when idle. */
+export function createGroupCommit<Member, Outcome>(
+  options: GroupCommitOptions<Member, Outcome>,
+): GroupCommit<Member, Outcome> {
+  const { maxBatch, maxInFlight, maxQueue, maxWaitMs, maxAttempts = 5, now } = options
+  const queue: Waiting<Member, Outcome>[] = []
+  const counters = { batches: 0, members: 0, retries: 0, alone: 0, refused: 0, maxBatchSize: 0 }
+  const totals = { waitMsTotal: 0, commitMsTotal: 0 }
+  let taken = 0
+  let inFlight = 0
+  let pumpScheduled = false
+  let draining = false
+  let drained: (() => void) | undefined
+
+  function reserve(): Place<Member, Outcome> | null {
+    if (draining || taken >= maxQueue) {
+      counters.refused++
+      return null
+    }
+    taken++
+    let open = true
+    return {
+      submit(member) {
+        if (!open) throw new Error('This place has been used')
+        open = false
+        return new Promise<Outcome>((resolve, reject) => {
+          queue.push({ member, since: now(), resolve, reject })
+          schedulePump()
+        })
+      },
+      release() {
+        if (!open) return
+        open = false
+        leave(1)
+      },
+    }
+  }
+
+  function leave(count: number): void {
+    taken -= count
+    if (draining && taken === 0) drained?.()
+  }
+
+  // Admissions that Redis answered in one read resolve one after the other in this turn of the loop. Waiting for the
+  // turn to end puts them into one batch instead of a batch of one and a remainder.
+  function schedulePump(): void {
+    if (pumpScheduled || inFlight >= maxInFlight) return
+    pumpScheduled = true
+    setImmediate(() => {
+      pumpScheduled = false
+      while (inFlight < maxInFlight && queue.length > 0) void start(queue.splice(0, maxBatch))
+    })
+  }
+
+  async function start(batch: Waiting<Member, Outcome>[]): Promise<void> {
+    const startedAt = now()
+    const live = batch.filter((waiting) => {
+      if (startedAt - waiting.since <= maxWaitMs) return true
+      waiting.reject(new WaitedTooLong(`waited ${Math.round(startedAt - waiting.since)} ms for a batch`))
+      leave(1)
+      return false
+    })
+    if (live.length === 0) return
+
+    inFlight++
+    const members = live.map((waiting) => waiting.member)
+    const results = await commitTogether(members)
+    const timing = {
+      size: live.length,
+      waitMs: startedAt - Math.min(...live.map((waiting) => waiting.since)),
+      commitMs: now() - startedAt,
+    }
+    count(timing)
+    // The slot is free from here on: settling talks to another store and must not hold up the next transaction.
+    inFlight--
+    schedulePump()
+
+    if (options.settle) {
+      try {
+        await options.settle(members, results)
+      } catch (error) {
+        options.onSettleError?.(error)
+      }
+    }
+    live.forEach((waiting, index) => {
+      const result = results[index] as MemberResult<Outcome>
+      if (result.ok) waiting.resolve(result.outcome)
+      else waiting.reject(result.error)
+    })
+    leave(live.length)
+  }
+
+  async function commitTogether(members: Member[]): Promise<MemberResult<Outcome>[]> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        const outcomes = await options.commit(members)
+        if (outcomes.length !== members.length) throw new Error('The commit gave another number of outcomes')
+        return outcomes.map((outcome) => ({ ok: true, outcome }))
+      } catch (error) {
+        const fault = options.classify(error)
+        if (fault === 'transient' && attempt < maxAttempts) {
+          counters.retries++
+          await pause(options.backoffMs?.(attempt + 1) ?? 0)
+        } else if (fault === 'member' && members.length > 1) {
+          counters.alone += members.length
+          const results: MemberResult<Outcome>[] = []
+          for (const member of members) results.push(...(await commitTogether([member])))
+          return results
+        } else {
+          return members.map(() => ({ ok: false, error, rolledBack: fault !== 'unknown' }))
+        }
+      }
+    }
+  }
+
+  function count(timing: BatchTiming): void {
+    counters.batches++
+    counters.members += timing.size
+    counters.maxBatchSize = Math.max(counters.maxBatchSize, timing.size)
+    totals.waitMsTotal += timing.waitMs
+    totals.commitMsTotal += timing.commitMs
+    options.onBatch?.(timing)
+  }
+
+  return {
+    reserve,
+    stats: () => ({ ...counters, ...totals, taken, waiting: queue.length, inFlight }),
+    drain() {
+      draining = true
+      if (taken === 0) return Promise.resolve()
+      return new Promise((resolve) => {
+        drained = resolve
+      })
+    },
+  }
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}

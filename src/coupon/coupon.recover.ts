@@ -1,0 +1,119 @@
+import type { Redis } from 'ioredis'
+import type { Logger } from 'pino'
+import type { Database } from '../db/client.ts'
+import { keys } from '../redis/keys.ts'
+import type { Scripts } from '../redis/scripts.ts'
+import type { PolicyGrant } from './coupon.grant.ts'
+import type { CouponCommit } from './coupon.issue.ts'
+import { remainingOf } from './coupon.load.ts'
+import { listPolicies } from './coupon.sql.ts'
+import { type CouponPolicy, holdersKeptMs } from './coupon.ts'
+
+const policiesPerPage = 500
+/** Abandoned grants taken up a policy and run; the rest comes with the next run. */
+const grantsPerPolicy = 1000
+
+export interface CouponRecovery {
+  /** Finishes grants that have been pending for longer than `minAgeMs`. Gives how many it took up. */
+  finishAbandoned(minAgeMs: number): Promise<number>
+  /** Has policies loaded again whose quantity in Redis differs from Postgres. Gives how many differed. */
+  dropDrifted(): Promise<number>
+  /** Has everything loaded again: Redis was restarted and may hold an older copy of its data (ALL-4). */
+  dropAll(): Promise<void>
+}
+
+/** Makes the coupon part of the recovery worker. Everything in it is safe to run in several processes at once. */
+export function createCouponRecovery(deps: {
+  redis: Redis
+  scripts: Scripts
+  db: Database
+  commit: CouponCommit
+  now(): number
+  log: Logger
+}): CouponRecovery {
+  const { redis, scripts, db, commit, now, log } = deps
+
+  /** The policies that Redis may know, page by page. */
+  async function* pages(): AsyncGenerator<(CouponPolicy & { issuedQuantity: number })[]> {
+    const endsFrom = new Date(now() - holdersKeptMs)
+    let page: (CouponPolicy & { issuedQuantity: number })[] = []
+    do {
+      page = await listPolicies(db, endsFrom, page.at(-1)?.id ?? 0, policiesPerPage)
+      yield page
+    } while (page.length === policiesPerPage)
+  }
+
+  async function findAbandoned(policy: CouponPolicy, untilMs: number): Promise<PolicyGrant[]> {
+    const entries = await redis.xrange(keys.couponPending(policy.id), '-', untilMs, 'COUNT', grantsPerPolicy)
+    return entries.map(([entryId, fields]) => ({
+      policyId: policy.id,
+      entryId,
+      couponId: fields[1] as string,
+      userId: Number(fields[3]),
+    }))
+  }
+
+  return {
+    async finishAbandoned(minAgeMs) {
+      // By the clock of Redis, which also made the ids of the entries.
+      const [seconds] = await redis.time()
+      const untilMs = Number(seconds) * 1000 - minAgeMs
+      let taken = 0
+      for await (const page of pages()) {
+        const found = await Promise.all(page.map((policy) => findAbandoned(policy, untilMs)))
+        const finishing: Promise<unknown>[] = []
+        for (const grant of found.flat()) {
+          // Where the queue is full, the grant waits for the next run.
+          const place = commit.reserve()
+          if (!place) break
+          taken++
+          finishing.push(
+            place
+              .submit(grant)
+              .then((outcome) => log.warn({ grant, issued: 'coupon' in outcome }, 'abandoned grant finished'))
+              .catch((error: unknown) => log.error({ err: error, grant }, 'abandoned grant not finished')),
+          )
+        }
+        await Promise.all(finishing)
+      }
+      return taken
+    },
+
+    async dropDrifted() {
+      let drifted = 0
+      for await (const page of pages()) {
+        const states = await Promise.all(page.map((policy) => scripts.inspectPolicy(policy.id)))
+        const suspects = page.filter((policy, index) => {
+          const state = states[index]
+          const expected =
+            policy.totalQuantity - policy.issuedQuantity - (state?.pendingCouponIds.length ?? 0)
+          return state !== undefined && state.remaining !== null && state.remaining !== expected
+        })
+        for (const policy of suspects) if (await dropIfDrifted(policy)) drifted++
+      }
+      return drifted
+    },
+
+    async dropAll() {
+      for await (const page of pages()) {
+        await Promise.all(
+          page.map((policy) =>
+            redis.hdel(keys.couponPolicy(policy.id), 'remaining', 'holdersLoaded', 'loader'),
+          ),
+        )
+      }
+    },
+  }
+
+  async function dropIfDrifted(policy: CouponPolicy): Promise<boolean> {
+    const before = await scripts.inspectPolicy(policy.id)
+    if (before.remaining === null) return false
+    const expected = await remainingOf(db, policy, before.pendingCouponIds)
+    const after = await scripts.inspectPolicy(policy.id)
+    // Something was admitted or settled meanwhile: the two cannot be compared, and the next run looks again.
+    if (after.revision !== before.revision || before.remaining === expected) return false
+    log.error({ policyId: policy.id, redis: before.remaining, postgres: expected }, 'quantity drifted')
+    await redis.hdel(keys.couponPolicy(policy.id), 'remaining')
+    return true
+  }
+}

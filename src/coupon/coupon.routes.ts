@@ -1,0 +1,190 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import { couponStatuses } from '../db/schema/index.ts'
+import {
+  type Api,
+  id,
+  idInPath,
+  jsonAnswer,
+  jsonBody,
+  problemResponses,
+  time,
+  uuidInPath,
+} from '../http/openapi.ts'
+import { decodeCursor, pageOf, pageQuery, toPage } from '../http/paging.ts'
+import { invalid, problem } from '../http/problem.ts'
+import type { Coupons } from './coupons.ts'
+
+const maxQuantity = 100_000_000
+const maxValidDays = 3650
+/** Postgres takes no NUL, and no name needs a control character. */
+const name = z
+  .string()
+  .trim()
+  .min(1)
+  .max(200)
+  .regex(/^\P{Cc}*$/u, 'must not have control characters')
+
+const policySchema = z
+  .object({
+    id,
+    name: z.string(),
+    discountType: z.enum(['AMOUNT', 'PERCENT']),
+    discountValue: z.int().openapi({ description: 'won, or percent' }),
+    totalQuantity: z.int(),
+    remainingQuantity: z.int().openapi({ description: 'what can still be issued at this moment' }),
+    issueStartsAt: time,
+    issueEndsAt: time,
+    validDays: z.int(),
+  })
+  .openapi('CouponPolicy')
+
+const couponSchema = z
+  .object({
+    id: z.uuid(),
+    policyId: id,
+    userId: id,
+    rank: z.int().openapi({ description: 'place in the issue order, from 1, without gaps' }),
+    status: z.enum(couponStatuses),
+    discountType: z.enum(['AMOUNT', 'PERCENT']),
+    discountValue: z.int(),
+    issuedAt: time,
+    expiresAt: time,
+    usedAt: time.nullable(),
+    orderId: z.uuid().nullable(),
+  })
+  .openapi('Coupon')
+
+const newPolicy = z
+  .strictObject({
+    name,
+    discountType: z.enum(['AMOUNT', 'PERCENT']),
+    discountValue: z.int().positive(),
+    totalQuantity: z.int().positive().max(maxQuantity),
+    issueStartsAt: z.iso.datetime({ offset: true }).transform((text) => new Date(text)),
+    issueEndsAt: z.iso.datetime({ offset: true }).transform((text) => new Date(text)),
+    validDays: z.int().positive().max(maxValidDays),
+  })
+  .refine((policy) => policy.discountType === 'AMOUNT' || policy.discountValue <= 100, {
+    path: ['discountValue'],
+    message: 'a percentage must be from 1 to 100',
+  })
+  .refine((policy) => policy.issueEndsAt > policy.issueStartsAt, {
+    path: ['issueEndsAt'],
+    message: 'must be after issueStartsAt',
+  })
+
+const getPolicy = createRoute({
+  method: 'get',
+  path: '/v1/coupon-policies/{policyId}',
+  summary: 'A coupon policy and what remains of it',
+  tags: ['coupons'],
+  request: { params: z.object({ policyId: idInPath('policyId') }) },
+  responses: { 200: jsonAnswer('The policy', policySchema), ...problemResponses('COUPON_POLICY_NOT_FOUND') },
+})
+
+const issueCoupon = createRoute({
+  method: 'post',
+  path: '/v1/coupon-policies/{policyId}/issue',
+  summary: 'Issue a coupon, first come, first served',
+  tags: ['coupons'],
+  request: {
+    params: z.object({ policyId: idInPath('policyId') }),
+    body: jsonBody(z.strictObject({ userId: id })),
+  },
+  responses: {
+    201: jsonAnswer('Issued, and committed', couponSchema),
+    ...problemResponses(
+      'COUPON_POLICY_NOT_FOUND',
+      'COUPON_ALREADY_ISSUED',
+      'COUPON_NOT_STARTED',
+      'COUPON_ENDED',
+      'COUPON_SOLD_OUT',
+      'BODY_TOO_LARGE',
+      'UNSUPPORTED_MEDIA_TYPE',
+    ),
+  },
+})
+
+const listCoupons = createRoute({
+  method: 'get',
+  path: '/v1/users/{userId}/coupons',
+  summary: 'The coupons of a user, newest first',
+  tags: ['coupons'],
+  request: {
+    params: z.object({ userId: idInPath('userId') }),
+    query: pageQuery.extend({ status: z.enum(couponStatuses).optional() }),
+  },
+  responses: { 200: jsonAnswer('A page of coupons', pageOf(couponSchema)), ...problemResponses() },
+})
+
+const createPolicy = createRoute({
+  method: 'post',
+  path: '/v1/admin/coupon-policies',
+  summary: 'Create a coupon policy',
+  tags: ['admin'],
+  security: [{ admin: [] }],
+  request: { body: jsonBody(newPolicy) },
+  responses: {
+    201: jsonAnswer('The policy', policySchema),
+    ...problemResponses('UNAUTHENTICATED', 'FORBIDDEN', 'BODY_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE'),
+  },
+})
+
+const cancelCoupon = createRoute({
+  method: 'post',
+  path: '/v1/admin/coupons/{couponId}/cancel',
+  summary: 'Cancel an AVAILABLE coupon',
+  tags: ['admin'],
+  security: [{ admin: [] }],
+  request: { params: z.object({ couponId: uuidInPath('couponId') }) },
+  responses: {
+    200: jsonAnswer('The coupon', couponSchema),
+    ...problemResponses(
+      'UNAUTHENTICATED',
+      'FORBIDDEN',
+      'COUPON_NOT_FOUND',
+      'COUPON_NOT_AVAILABLE',
+      'COUPON_EXPIRED',
+    ),
+  },
+})
+
+const couponCursor = z.tuple([z.int(), z.uuid()])
+
+/** Adds the routes of coupons and coupon policies. */
+export function addCouponRoutes(api: Api, coupons: Coupons): void {
+  api.openapi(getPolicy, async (c) => {
+    const policy = await coupons.findPolicy(c.req.valid('param').policyId)
+    return 'refused' in policy ? problem(c, policy) : c.json(policy, 200)
+  })
+
+  api.openapi(issueCoupon, async (c) => {
+    const outcome = await coupons.issue(c.req.valid('param').policyId, c.req.valid('json').userId)
+    return 'refused' in outcome ? problem(c, outcome) : c.json(outcome.coupon, 201)
+  })
+
+  api.openapi(listCoupons, async (c) => {
+    const { limit, cursor, status } = c.req.valid('query')
+    const after = cursor === undefined ? undefined : decodeCursor(cursor, couponCursor)
+    if (cursor !== undefined && after === undefined) {
+      return invalid(c, [{ path: 'cursor', message: 'is not a cursor of this list' }])
+    }
+    const found = await coupons.listForUser({
+      userId: c.req.valid('param').userId,
+      status,
+      after: after && { issuedAt: new Date(after[0]), id: after[1] },
+      limit: limit + 1,
+    })
+    return c.json(
+      toPage(found, limit, (coupon) => [coupon.issuedAt.getTime(), coupon.id]),
+      200,
+    )
+  })
+
+  api.openapi(createPolicy, async (c) => c.json(await coupons.createPolicy(c.req.valid('json')), 201))
+
+  api.openapi(cancelCoupon, async (c) => {
+    const outcome = await coupons.cancel(c.req.valid('param').couponId)
+    return 'refused' in outcome ? problem(c, outcome) : c.json(outcome, 200)
+  })
+}

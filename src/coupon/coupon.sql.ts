@@ -1,0 +1,156 @@
+import { and, asc, desc, eq, gt, inArray, lt, lte, or, type SQL, sql } from 'drizzle-orm'
+import type { Database } from '../db/client.ts'
+import { type CouponRow, type CouponStatus, couponPolicies, coupons } from '../db/schema/index.ts'
+import type { CouponPolicy } from './coupon.ts'
+
+const policyColumns = {
+  id: couponPolicies.id,
+  name: couponPolicies.name,
+  discountType: couponPolicies.discountType,
+  discountValue: couponPolicies.discountValue,
+  totalQuantity: couponPolicies.totalQuantity,
+  issueStartsAt: couponPolicies.issueStartsAt,
+  issueEndsAt: couponPolicies.issueEndsAt,
+  validDays: couponPolicies.validDays,
+}
+
+/** Inserts a policy and gives it with its id. */
+export async function insertPolicy(
+  db: Database,
+  policy: Omit<CouponPolicy, 'id'>,
+  now: Date,
+): Promise<CouponPolicy> {
+  const [row] = await db
+    .insert(couponPolicies)
+    .values({ ...policy, createdAt: now })
+    .returning(policyColumns)
+  return row as CouponPolicy
+}
+
+/** Reads a policy, or undefined when there is none. */
+export async function findPolicy(db: Database, policyId: number): Promise<CouponPolicy | undefined> {
+  const [row] = await db.select(policyColumns).from(couponPolicies).where(eq(couponPolicies.id, policyId))
+  return row
+}
+
+/** Policies whose window ended at or after `endsFrom`, by id, a page after `afterId`. */
+export async function listPolicies(
+  db: Database,
+  endsFrom: Date,
+  afterId: number,
+  limit: number,
+): Promise<(CouponPolicy & { issuedQuantity: number })[]> {
+  return db
+    .select({ ...policyColumns, issuedQuantity: couponPolicies.issuedQuantity })
+    .from(couponPolicies)
+    .where(and(gt(couponPolicies.id, afterId), gt(couponPolicies.issueEndsAt, endsFrom)))
+    .orderBy(asc(couponPolicies.id))
+    .limit(limit)
+}
+
+/**
+ * How many coupons of a policy are issued, and which of `couponIds` are among them: one statement, so one snapshot.
+ */
+export async function countIssued(
+  db: Database,
+  policyId: number,
+  couponIds: string[],
+): Promise<{ issuedQuantity: number; committed: number }> {
+  const committed = couponIds.length === 0 ? sql`0` : db.$count(coupons, inArray(coupons.id, couponIds))
+  const [row] = await db
+    .select({
+      issuedQuantity: couponPolicies.issuedQuantity,
+      committed: sql<number>`${committed}`.mapWith(Number),
+    })
+    .from(couponPolicies)
+    .where(eq(couponPolicies.id, policyId))
+  return row ?? { issuedQuantity: 0, committed: 0 }
+}
+
+/** The holders of a policy by rank, a page after `afterRank`. */
+export async function listHolders(
+  db: Database,
+  policyId: number,
+  afterRank: number,
+  limit: number,
+): Promise<{ userId: number; couponId: string; rank: number }[]> {
+  return db
+    .select({ userId: coupons.userId, couponId: coupons.id, rank: coupons.rank })
+    .from(coupons)
+    .where(and(eq(coupons.policyId, policyId), gt(coupons.rank, afterRank)))
+    .orderBy(asc(coupons.rank))
+    .limit(limit)
+}
+
+/** The coupon of a user under a policy. */
+export async function findHeldCoupon(
+  db: Database,
+  policyId: number,
+  userId: number,
+): Promise<CouponRow | undefined> {
+  const [row] = await db
+    .select()
+    .from(coupons)
+    .where(and(eq(coupons.policyId, policyId), eq(coupons.userId, userId)))
+  return row
+}
+
+/** A coupon with its policy. */
+export async function findCoupon(
+  db: Database,
+  couponId: string,
+): Promise<{ coupon: CouponRow; policy: CouponPolicy } | undefined> {
+  const [row] = await db
+    .select({ coupon: coupons, policy: policyColumns })
+    .from(coupons)
+    .innerJoin(couponPolicies, eq(couponPolicies.id, coupons.policyId))
+    .where(eq(coupons.id, couponId))
+  return row
+}
+
+/** A user's coupons, newest first, those after `after`; `status` is the one at `now`. */
+export async function listCoupons(
+  db: Database,
+  query: {
+    userId: number
+    status: CouponStatus | undefined
+    after: { issuedAt: Date; id: string } | undefined
+    limit: number
+  },
+  now: Date,
+): Promise<{ coupon: CouponRow; policy: CouponPolicy }[]> {
+  const { userId, status, after, limit } = query
+  return db
+    .select({ coupon: coupons, policy: policyColumns })
+    .from(coupons)
+    .innerJoin(couponPolicies, eq(couponPolicies.id, coupons.policyId))
+    .where(
+      and(
+        eq(coupons.userId, userId),
+        status && hasStatus(status, now),
+        after &&
+          or(
+            lt(coupons.issuedAt, after.issuedAt),
+            and(eq(coupons.issuedAt, after.issuedAt), lt(coupons.id, after.id)),
+          ),
+      ),
+    )
+    .orderBy(desc(coupons.issuedAt), desc(coupons.id))
+    .limit(limit)
+}
+
+function hasStatus(status: CouponStatus, now: Date): SQL | undefined {
+  if (status === 'AVAILABLE') return and(eq(coupons.status, 'AVAILABLE'), gt(coupons.expiresAt, now))
+  if (status !== 'EXPIRED') return eq(coupons.status, status)
+  return or(eq(coupons.status, 'EXPIRED'), and(eq(coupons.status, 'AVAILABLE'), lte(coupons.expiresAt, now)))
+}
+
+/** Cancels a coupon if it is AVAILABLE at `now`; gives whether it did. */
+export async function cancelAvailable(db: Database, couponId: string, now: Date): Promise<boolean> {
+  const rows = await db
+    .update(coupons)
+    .set({ status: 'CANCELED' })
+    .where(and(eq(coupons.id, couponId), hasStatus('AVAILABLE', now)))
+    .returning({ id: coupons.id })
+  return rows.length === 1
+}

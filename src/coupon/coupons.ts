@@ -1,0 +1,122 @@
+import { createGroupCommit } from '../commit/group-commit.ts'
+import { classifyFailure } from '../db/failure.ts'
+import type { Deps } from '../deps.ts'
+import { type Refusal, refuse, Unavailable } from '../errors.ts'
+import { keys } from '../redis/keys.ts'
+import { commitGrants, type GrantOutcome, type PolicyGrant } from './coupon.grant.ts'
+import { createIssue, heldAfter, patienceMs, settleGrants } from './coupon.issue.ts'
+import { createPolicyLoader } from './coupon.load.ts'
+import { createPolicies } from './coupon.policies.ts'
+import { createCouponRecovery } from './coupon.recover.ts'
+import { cancelAvailable, countIssued, findCoupon, listCoupons } from './coupon.sql.ts'
+import { type Coupon, type CouponPolicy, couponOf, holdersExpireAt, isArchived } from './coupon.ts'
+
+/** How long a grant may wait for its batch, ms. One that waits longer is finished by recovery. */
+const maxWaitMs = 10_000
+
+export type Coupons = ReturnType<typeof createCoupons>
+
+/** The coupon domain: everything that routes, worker and scripts do with coupons. */
+export function createCoupons(deps: Deps) {
+  const { db, redis, scripts, transactions, env, log, now } = deps
+  const policies = createPolicies(db, now)
+  const loader = createPolicyLoader(deps)
+
+  const commit = createGroupCommit<PolicyGrant, GrantOutcome>({
+    commit: (grants) => transactions.run((tx) => commitGrants(tx, grants)),
+    settle,
+    classify: classifyFailure,
+    maxBatch: env.COMMIT_MAX_BATCH,
+    maxInFlight: env.COMMIT_MAX_IN_FLIGHT,
+    maxQueue: env.COMMIT_MAX_QUEUE,
+    maxWaitMs,
+    now: deps.elapsed,
+    onSettleError: (error) => log.warn({ err: error }, 'grants not settled, left to recovery'),
+  })
+
+  async function settle(
+    grants: PolicyGrant[],
+    results: ({ ok: true; outcome: GrantOutcome } | { ok: false; rolledBack: boolean })[],
+  ): Promise<void> {
+    const settled: Parameters<typeof settleGrants>[1] = []
+    for (const [index, grant] of grants.entries()) {
+      const result = results[index]
+      if (!result || (!result.ok && !result.rolledBack)) continue
+      // A policy that is gone has no keys worth keeping.
+      const policy = await policies.find(grant.policyId)
+      const heldId = result.ok ? heldAfter(result.outcome) : null
+      settled.push({ grant, heldId, holdersExpireAt: policy ? holdersExpireAt(policy) : 0 })
+    }
+    await settleGrants(scripts, settled)
+  }
+
+  /** Creates a policy and makes it ready in Redis, so that its first buyer does not wait for that. */
+  async function createPolicy(
+    input: Omit<CouponPolicy, 'id'>,
+  ): Promise<CouponPolicy & { remainingQuantity: number }> {
+    const policy = await policies.create(input)
+    if (!isArchived(policy, now())) {
+      await loader
+        .load(policy)
+        .catch((error: unknown) => log.warn({ err: error, policyId: policy.id }, 'new policy not loaded yet'))
+    }
+    return { ...policy, remainingQuantity: policy.totalQuantity }
+  }
+
+  /**
+   * A policy with what can still be issued at this moment. It comes from Redis, where the next caller is decided.
+   * @throws Unavailable when it cannot be known now
+   */
+  async function findPolicy(
+    policyId: number,
+  ): Promise<(CouponPolicy & { remainingQuantity: number }) | Refusal<'COUPON_POLICY_NOT_FOUND'>> {
+    const policy = await policies.find(policyId)
+    if (!policy) return refuse('COUPON_POLICY_NOT_FOUND')
+    return { ...policy, remainingQuantity: await remainingQuantity(policy) }
+  }
+
+  async function remainingQuantity(policy: CouponPolicy): Promise<number> {
+    if (isArchived(policy, now())) {
+      return policy.totalQuantity - (await countIssued(db, policy.id, [])).issuedQuantity
+    }
+    const giveUpAt = now() + patienceMs
+    do {
+      const remaining = await redis.hget(keys.couponPolicy(policy.id), 'remaining')
+      if (remaining !== null) return Number(remaining)
+      await loader.load(policy)
+    } while (now() < giveUpAt)
+    throw new Unavailable('the policy is being loaded')
+  }
+
+  /** A page of a user's coupons, newest first; one more than `limit` is read to know whether there is a next page. */
+  async function listForUser(query: Parameters<typeof listCoupons>[1]): Promise<Coupon[]> {
+    const at = new Date(now())
+    const rows = await listCoupons(db, query, at)
+    return rows.map(({ coupon, policy }) => couponOf(coupon, policy, at))
+  }
+
+  /** Cancels an AVAILABLE coupon (CPN-5). It still counts as issued: its rank and its holder stay taken. */
+  async function cancel(
+    couponId: string,
+  ): Promise<Coupon | Refusal<'COUPON_NOT_FOUND' | 'COUPON_NOT_AVAILABLE' | 'COUPON_EXPIRED'>> {
+    const at = new Date(now())
+    const isCanceled = await cancelAvailable(db, couponId, at)
+    const row = await findCoupon(db, couponId)
+    if (!row) return refuse('COUPON_NOT_FOUND')
+    const coupon = couponOf(row.coupon, row.policy, at)
+    if (isCanceled) return coupon
+    return coupon.status === 'EXPIRED'
+      ? refuse('COUPON_EXPIRED')
+      : refuse('COUPON_NOT_AVAILABLE', `The coupon is ${coupon.status}.`)
+  }
+
+  return {
+    issue: createIssue({ ...deps, policies, loader, commit }),
+    createPolicy,
+    findPolicy,
+    listForUser,
+    cancel,
+    recovery: createCouponRecovery({ ...deps, commit }),
+    commit,
+  }
+}

@@ -1,0 +1,44 @@
+import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
+import postgres, { type Options } from 'postgres'
+import * as schema from './schema/index.ts'
+
+export type Database = PostgresJsDatabase<typeof schema>
+
+export interface DatabaseSettings {
+  url: string
+  /** connections */
+  pool: number
+  /** deadline of one statement, ms */
+  timeoutMs: number
+  applicationName: string
+}
+
+/**
+ * What every connection of this program has in common: deadlines on the server's side, so that a dead client holds no
+ * lock for long, and bigint as number (every bigint of the schema is a safe integer).
+ */
+export function connectionOptions(timeoutMs: number, applicationName: string) {
+  return {
+    connect_timeout: Math.ceil(timeoutMs / 1000),
+    types: {
+      bigint: { to: 20, from: [20], parse: Number, serialize: String },
+    },
+    connection: {
+      application_name: applicationName,
+      statement_timeout: timeoutMs,
+      lock_timeout: timeoutMs,
+      idle_in_transaction_session_timeout: timeoutMs,
+    },
+    onnotice: () => undefined,
+  } satisfies Options<Record<string, postgres.PostgresType>>
+}
+
+/** Opens the pool for reads and single statements. Transactions have their own: see transactions.ts. */
+export function openDatabase(settings: DatabaseSettings): { db: Database; close(): Promise<void> } {
+  const client = postgres(settings.url, {
+    max: settings.pool,
+    ...connectionOptions(settings.timeoutMs, settings.applicationName),
+  })
+  // Drizzle replaces the date and JSON parsers of the client it is given; this client serves nobody else.
+  return { db: drizzle(client, { schema }), close: () => client.end({ timeout: settings.timeoutMs / 1000 }) }
+}

@@ -1,0 +1,36 @@
+import postgres from 'postgres'
+import { Unavailable } from '../errors.ts'
+
+/** SQLSTATE classes and codes that mean: Postgres is away, starting, stopping, full, or gave up on a deadline. */
+const outOfReach = /^(08|53|57P|58)|^(57014|55P03|25P03|25P02)$/
+/** Rolled back by chance: serialization failure, deadlock. */
+const byChance = /^(40001|40P01)$/
+/** The data of one member broke a rule: integrity constraint, data exception. */
+const byData = /^(22|23)/
+/** Codes of the driver and of the socket for a lost or refused connection. */
+const connectionCodes =
+  /^(CONNECTION_|CONNECT_TIMEOUT|ECONN|EPIPE|ENOTFOUND|EAI_AGAIN|ETIMEDOUT|EHOSTUNREACH|ENETUNREACH)/
+
+function codeOf(error: unknown): string {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : ''
+}
+
+/** Whether Postgres is out of reach, overdue, or gave up after a deadlock, so that the request is answered 503 and not 500. */
+export function isDatabaseUnavailable(error: unknown): boolean {
+  if (error instanceof postgres.PostgresError) return outOfReach.test(error.code) || byChance.test(error.code)
+  return connectionCodes.test(codeOf(error))
+}
+
+/**
+ * How a failed transaction is to be taken. `unknown` where a connection was lost: the commit may have gone through.
+ * A server that answered with an error has rolled back; anything else that it refuses is a bug, and is final too.
+ */
+export function classifyFailure(error: unknown): 'member' | 'transient' | 'unknown' | 'final' {
+  if (error instanceof postgres.PostgresError) {
+    if (byChance.test(error.code)) return 'transient'
+    if (byData.test(error.code)) return 'member'
+    return outOfReach.test(error.code) ? 'unknown' : 'final'
+  }
+  if (error instanceof Unavailable || connectionCodes.test(codeOf(error))) return 'unknown'
+  return 'final'
+}

@@ -1,0 +1,3 @@
+export * from './coupon-policies.ts'
+export * from './coupons.ts'
+export * from './redis-runs.ts'

@@ -1,0 +1,172 @@
+import postgres, { type Sql } from 'postgres'
+import { Unavailable } from '../errors.ts'
+import { connectionOptions } from './client.ts'
+import type { Statement } from './statement.ts'
+
+/** A transaction under way. All its statements go over one connection, in the order of the calls. */
+export interface Transaction {
+  /** Runs a statement and gives its rows. Not awaiting it before the next call sends both at once. */
+  read<Params extends Record<string, unknown>, Row>(
+    statement: Statement<Params, Row>,
+    params: Params,
+  ): Promise<Row[]>
+  /** Sends a statement whose rows do not matter. It travels together with the COMMIT, which fails if it fails. */
+  write<Params extends Record<string, unknown>>(statement: Statement<Params, unknown>, params: Params): void
+}
+
+export interface Transactions {
+  /**
+   * Runs `body` between BEGIN and COMMIT and gives its result once that is durable. Throws what Postgres answered, or
+   * Unavailable on a lost connection or a passed deadline.
+   */
+  run<Result>(body: (tx: Transaction) => Promise<Result>): Promise<Result>
+  /** Transactions waiting for a lane, and lanes in use. */
+  stats(): { waiting: number; busy: number }
+  close(): Promise<void>
+}
+
+export interface TransactionsSettings {
+  url: string
+  /** connections, so transactions at once */
+  lanes: number
+  /** callers that may wait for a lane */
+  maxWaiting: number
+  /** deadline of one transaction, ms */
+  timeoutMs: number
+  applicationName: string
+}
+
+interface Lane {
+  client: Sql<{ bigint: number }>
+  /** a BEGIN has gone through, so the connection is up */
+  open: boolean
+  /** the connection was lost: the client is never used again */
+  broken: boolean
+}
+
+/**
+ * Opens the connections that carry transactions, one client of a single connection each.
+ *
+ * `postgres` can send a statement of `begin()` over another connection when the reserved one is under back-pressure,
+ * and a client that reconnects would run the rest of a transaction outside of it (porsager/postgres 1189, 1204, 1210).
+ * Here a lane belongs to one transaction at a time, nothing is sent on a lane whose connection was lost, and such a
+ * client is thrown away. It also saves two round trips: BEGIN travels with the first statements, COMMIT with the last.
+ */
+export function openTransactions(settings: TransactionsSettings): Transactions {
+  const idle: Lane[] = Array.from({ length: settings.lanes }, openLane)
+  const waiting: ((lane: Lane) => void)[] = []
+
+  function openLane(): Lane {
+    const lane: Lane = {
+      open: false,
+      broken: false,
+      client: postgres(settings.url, {
+        max: 1,
+        max_lifetime: null,
+        ...connectionOptions(settings.timeoutMs, settings.applicationName),
+        onclose: () => {
+          lane.broken = true
+        },
+      }),
+    }
+    return lane
+  }
+
+  async function acquire(): Promise<Lane> {
+    const lane = idle.pop()
+    if (lane === undefined && waiting.length >= settings.maxWaiting) {
+      throw new Unavailable('too many transactions wait for a connection')
+    }
+    return lane ? usable(lane) : new Promise<Lane>((resolve) => waiting.push(resolve))
+  }
+
+  function giveBack(lane: Lane): void {
+    const waiter = waiting.shift()
+    if (waiter) waiter(usable(lane))
+    else idle.push(lane)
+  }
+
+  function usable(lane: Lane): Lane {
+    if (!lane.broken) return lane
+    void discard(lane)
+    return openLane()
+  }
+
+  async function run<Result>(body: (tx: Transaction) => Promise<Result>): Promise<Result> {
+    const lane = await acquire()
+    let overdue = false
+    const deadline = setTimeout(() => {
+      overdue = true
+      lane.broken = true
+      void discard(lane)
+    }, settings.timeoutMs)
+    try {
+      return await transact(lane, body)
+    } catch (error) {
+      if (overdue) throw new Unavailable('the transaction passed its deadline', { cause: error })
+      throw error
+    } finally {
+      clearTimeout(deadline)
+      giveBack(lane)
+    }
+  }
+
+  return {
+    run,
+    stats: () => ({ waiting: waiting.length, busy: settings.lanes - idle.length }),
+    async close() {
+      await Promise.all(idle.map((lane) => lane.client.end({ timeout: settings.timeoutMs / 1000 })))
+    },
+  }
+}
+
+async function discard(lane: Lane): Promise<void> {
+  await lane.client.end({ timeout: 0 }).catch(() => undefined)
+}
+
+async function transact<Result>(lane: Lane, body: (tx: Transaction) => Promise<Result>): Promise<Result> {
+  const { client } = lane
+  const sent: Promise<unknown>[] = []
+
+  function send(
+    text: string,
+    params: unknown[],
+    prepare: boolean,
+  ): Promise<postgres.RowList<postgres.Row[]>> {
+    if (lane.broken) return Promise.reject(new Unavailable('the connection was lost in a transaction'))
+    const query = client.unsafe(text, params as never[], { prepare })
+    const answer = query.execute() as Promise<postgres.RowList<postgres.Row[]>>
+    // Every failure is looked at below; until then it must not count as unhandled.
+    answer.catch(() => undefined)
+    sent.push(answer)
+    return answer
+  }
+
+  const begun = send('begin', [], false)
+  begun.catch(() => {
+    lane.broken = true
+  })
+  let result: Result
+  try {
+    // A client that fails to connect tries again for what stands behind BEGIN, which would then run outside of a
+    // transaction. So the first transaction of a connection waits for its BEGIN; later ones know that it is up.
+    if (!lane.open) await begun
+    lane.open = true
+    result = await body({
+      read: (statement, params) => send(statement.text, statement.bind(params), true) as never,
+      write: (statement, params) => {
+        void send(statement.text, statement.bind(params), true)
+      },
+    })
+  } catch (error) {
+    if (!lane.broken) await send('rollback', [], false).catch(() => undefined)
+    await Promise.allSettled(sent)
+    throw error
+  }
+  const committed = send('commit', [], false)
+  await Promise.allSettled(sent)
+  for (const answer of sent) await answer
+  // COMMIT of a failed transaction succeeds as a ROLLBACK.
+  if ((await committed).command !== 'COMMIT') throw new Error('The transaction was rolled back')
+  return result
+}

@@ -1,0 +1,62 @@
+import { randomUUIDv7 } from 'node:crypto'
+import { type Logger, pino } from 'pino'
+import { openDatabase } from './db/client.ts'
+import { openTransactions } from './db/transactions.ts'
+import type { Env } from './env.ts'
+import { openRedis } from './redis/client.ts'
+import { createLocks } from './redis/lock.ts'
+import { readScripts } from './redis/script-source.ts'
+import { bindScripts } from './redis/scripts.ts'
+
+export type Deps = ReturnType<typeof openDeps>
+
+/** What a test may set instead of the real thing. */
+export interface Ambient {
+  /** wall clock, ms */
+  now?: () => number
+  newId?: () => string
+  log?: Logger
+}
+
+/** Opens the clients of both stores. Connections are made lazily; `close` ends them, Redis first. */
+export function openDeps(env: Env, ambient: Ambient = {}) {
+  const log = ambient.log ?? pino({ level: env.LOG_LEVEL, base: { name: 'seonchak' } })
+  const sources = readScripts()
+  const redis = openRedis({
+    url: env.REDIS_URL,
+    timeoutMs: env.REDIS_TIMEOUT_MS,
+    connectionName: 'seonchak',
+    scripts: sources,
+    log,
+  })
+  const database = openDatabase({
+    url: env.DATABASE_URL,
+    pool: env.DATABASE_POOL,
+    timeoutMs: env.DATABASE_TIMEOUT_MS,
+    applicationName: 'seonchak',
+  })
+  const transactions = openTransactions({
+    url: env.DATABASE_URL,
+    lanes: env.COMMIT_MAX_IN_FLIGHT,
+    maxWaiting: 100,
+    timeoutMs: env.DATABASE_TIMEOUT_MS,
+    applicationName: 'seonchak commit',
+  })
+  return {
+    env,
+    log,
+    redis,
+    scripts: bindScripts(redis, sources),
+    locks: createLocks(redis, log),
+    db: database.db,
+    transactions,
+    now: ambient.now ?? Date.now,
+    newId: ambient.newId ?? randomUUIDv7,
+    /** monotonic clock for durations, ms */
+    elapsed: () => performance.now(),
+    async close() {
+      redis.disconnect()
+      await Promise.all([transactions.close(), database.close()])
+    },
+  }
+}

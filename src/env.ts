@@ -1,0 +1,89 @@
+import { z } from 'zod'
+
+const roles = ['api', 'worker', 'scheduler'] as const
+export type Role = (typeof roles)[number]
+
+const whole = (min: number, max: number) => z.coerce.number().int().min(min).max(max)
+const url = (...protocols: string[]) =>
+  z.string().refine((text) => URL.canParse(text) && protocols.includes(new URL(text).protocol), {
+    error: `must be a URL that starts with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
+  })
+
+const schema = z.object({
+  NODE_ENV: z.string().default('production'),
+  HOST: z.string().default('0.0.0.0').describe('address to listen on'),
+  PORT: whole(0, 65_535).default(3000).describe('port to listen on; 0 picks a free one'),
+  ROLES: z
+    .string()
+    .default(roles.join(','))
+    .transform((text) => text.split(',').map((role) => role.trim()))
+    .pipe(z.array(z.enum(roles)).min(1))
+    .describe('what this process does: any of api, worker, scheduler'),
+  LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
+  DATABASE_URL: url('postgres:', 'postgresql:').describe('Postgres, 15 or newer'),
+  REDIS_URL: url('redis:', 'rediss:').describe('Redis 7.0 or newer, or Valkey'),
+  ADMIN_TOKEN: z
+    .string()
+    .min(16)
+    .optional()
+    .describe('bearer token of /v1/admin; unset, every admin route answers 403'),
+  DATABASE_POOL: whole(1, 200).default(10).describe('connections for reads and single statements'),
+  DATABASE_TIMEOUT_MS: whole(100, 60_000).default(5000).describe('deadline of a statement or transaction'),
+  REDIS_TIMEOUT_MS: whole(50, 60_000).default(2000).describe('deadline of a Redis command'),
+  COMMIT_MAX_BATCH: whole(1, 5000)
+    .default(500)
+    .describe('members of one group commit; 1 is lock per request'),
+  COMMIT_MAX_IN_FLIGHT: whole(1, 32)
+    .default(2)
+    .describe('group commits under way at once, each on its own connection'),
+  COMMIT_MAX_QUEUE: whole(1, 1_000_000)
+    .default(20_000)
+    .describe('writes admitted or waiting; beyond it they are answered 503'),
+  RECOVERY_INTERVAL_MS: whole(50, 60_000)
+    .default(1000)
+    .describe('pause between two runs of the recovery worker'),
+  RECOVERY_MIN_AGE_MS: whole(500, 600_000)
+    .default(3000)
+    .describe('age from which a pending grant is taken for abandoned'),
+  SHUTDOWN_TIMEOUT_MS: whole(100, 600_000).default(10_000).describe('time that a graceful stop may take'),
+})
+
+export type Env = z.output<typeof schema>
+
+/** What the environment lacks or has wrong: one line per fault, never a value. */
+export class EnvError extends Error {
+  override name = 'EnvError'
+  readonly faults: string[]
+  constructor(faults: string[]) {
+    super(`The environment is not valid:\n${faults.map((fault) => `  ${fault}`).join('\n')}`)
+    this.faults = faults
+  }
+}
+
+/**
+ * Reads the settings from the environment. An empty variable counts as unset.
+ * @throws EnvError with every fault at once, by the name of its variable
+ */
+export function readEnv(source: Record<string, string | undefined> = process.env): Env {
+  const given = Object.fromEntries(Object.entries(source).filter(([, value]) => value !== ''))
+  const parsed = schema.safeParse(given)
+  if (parsed.success) return parsed.data
+  throw new EnvError(
+    parsed.error.issues.map((issue) => {
+      const name = String(issue.path[0])
+      return given[name] === undefined ? `${name} is not set` : `${name}: ${issue.message}`
+    }),
+  )
+}
+
+/** Each setting's name, default and meaning, for the documentation. */
+export function describeEnv(): { name: string; fallback: string; meaning: string }[] {
+  return Object.entries(schema.shape).map(([name, field]) => {
+    const parsed = field.safeParse(undefined)
+    return {
+      name,
+      fallback: parsed.success && parsed.data !== undefined ? String(parsed.data) : '',
+      meaning: field.description ?? '',
+    }
+  })
+}

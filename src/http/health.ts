@@ -1,0 +1,25 @@
+import { refuse } from '../errors.ts'
+import type { Api } from './openapi.ts'
+import { problem } from './problem.ts'
+
+/** What the probes ask. */
+export interface Health {
+  /** started and not draining */
+  isServing(): boolean
+  /** asks both stores; rejects when one is out of reach */
+  askStores(): Promise<void>
+}
+
+/** Adds `/livez` (the process runs) and `/readyz` (it can take requests now). */
+export function addHealthRoutes(api: Api, health: Health): void {
+  api.get('/livez', (c) => c.json({ status: 'live' }))
+  api.get('/readyz', async (c) => {
+    const isReady =
+      health.isServing() &&
+      (await health.askStores().then(
+        () => true,
+        () => false,
+      ))
+    return isReady ? c.json({ status: 'ready' }) : problem(c, refuse('UNAVAILABLE'), { 'Retry-After': '1' })
+  })
+}

@@ -1,0 +1,92 @@
+import { OpenAPIHono, z } from '@hono/zod-openapi'
+import { type ProblemCode, problems } from '../errors.ts'
+import { invalid, type Problem } from './problem.ts'
+import type { HttpEnv } from './request-id.ts'
+
+export type Api = OpenAPIHono<HttpEnv>
+
+/** Makes a router whose routes validate with the schemas that document them. */
+export function createApi(): Api {
+  return new OpenAPIHono<HttpEnv>({
+    defaultHook: (result, c) => {
+      if (result.success) return undefined
+      return invalid(
+        c,
+        result.error.issues.map((issue) => ({ path: issue.path.join('.'), message: issue.message })),
+      )
+    },
+  })
+}
+
+type StatusOf<Code extends ProblemCode> = (typeof problems)[Code]['status']
+type CodesWith<Code extends ProblemCode, Status> = Code extends ProblemCode
+  ? StatusOf<Code> extends Status
+    ? Code
+    : never
+  : never
+
+type ProblemResponses<Code extends ProblemCode> = {
+  [Status in StatusOf<Code>]: {
+    description: string
+    content: { 'application/problem+json': { schema: z.ZodType<Problem<CodesWith<Code, Status>>> } }
+  }
+}
+
+/** The problem answers of a route, by status, from the codes that it can give. Every route can give 400 and 5xx. */
+export function problemResponses<Code extends ProblemCode>(...codes: Code[]) {
+  type All = Code | 'VALIDATION_FAILED' | 'INTERNAL' | 'UNAVAILABLE'
+  const all: ProblemCode[] = ['VALIDATION_FAILED', 'INTERNAL', 'UNAVAILABLE', ...codes]
+  const byStatus = Map.groupBy(all, (code) => problems[code].status)
+  return Object.fromEntries(
+    [...byStatus].map(([status, group]) => [
+      status,
+      {
+        description: [...new Set(group)].map((code) => `\`${code}\`: ${problems[code].title}`).join('\n\n'),
+        content: { 'application/problem+json': { schema: problemSchema(group) } },
+      },
+    ]),
+  ) as unknown as ProblemResponses<All>
+}
+
+function problemSchema(codes: ProblemCode[]) {
+  return z.looseObject({
+    type: z.string(),
+    title: z.string(),
+    status: z.int(),
+    code: z.enum(codes as [ProblemCode, ...ProblemCode[]]),
+    detail: z.string().optional(),
+    instance: z.string(),
+    requestId: z.string(),
+  })
+}
+
+/** A positive safe integer in a path. */
+export function idInPath(name: string) {
+  return z
+    .string()
+    .regex(/^[1-9]\d{0,15}$/, 'must be a positive integer')
+    .transform(Number)
+    .refine(Number.isSafeInteger, 'must be a safe integer')
+    .openapi({ param: { name, in: 'path' }, type: 'integer', minimum: 1, maximum: Number.MAX_SAFE_INTEGER })
+}
+
+/** A UUID in a path. */
+export function uuidInPath(name: string) {
+  return z.uuid().openapi({ param: { name, in: 'path' } })
+}
+
+/** A positive safe integer in a body. */
+export const id = z.int().positive()
+
+/** A point in time in an answer: ISO 8601 with offset Z. */
+export const time = z.iso.datetime()
+
+/** The JSON body of a request; one that is not there is refused. */
+export function jsonBody<Schema extends z.ZodType>(schema: Schema) {
+  return { required: true, content: { 'application/json': { schema } } } as const
+}
+
+/** A JSON answer. */
+export function jsonAnswer<Schema extends z.ZodType>(description: string, schema: Schema) {
+  return { description, content: { 'application/json': { schema } } } as const
+}

@@ -1,0 +1,42 @@
+import { z } from '@hono/zod-openapi'
+
+/** `?limit=` and `?cursor=` of a list (api.md). */
+export const pageQuery = z.object({
+  limit: z
+    .string()
+    .regex(/^\d{1,3}$/, 'must be a whole number from 1 to 100')
+    .transform(Number)
+    .refine((limit) => limit >= 1 && limit <= 100, 'must be from 1 to 100')
+    .default(20)
+    .openapi({ type: 'integer', minimum: 1, maximum: 100, default: 20 }),
+  cursor: z.string().max(200).optional().openapi({ description: 'nextCursor of the page before' }),
+})
+
+/** The schema of a list answer. */
+export function pageOf<Item extends z.ZodType>(item: Item) {
+  return z.object({ items: z.array(item), nextCursor: z.string().nullable() })
+}
+
+/**
+ * Makes a page out of `limit + 1` rows: the extra row shows that there is more. `keyOf` gives the parts of the sort
+ * key, which the cursor carries.
+ */
+export function toPage<Row>(rows: Row[], limit: number, keyOf: (row: Row) => (string | number)[]) {
+  const items = rows.slice(0, limit)
+  const last = items.at(-1)
+  const nextCursor = rows.length > limit && last !== undefined ? encodeCursor(keyOf(last)) : null
+  return { items, nextCursor }
+}
+
+function encodeCursor(parts: (string | number)[]): string {
+  return Buffer.from(JSON.stringify(parts)).toString('base64url')
+}
+
+/** Reads a cursor back with the schema of its parts; undefined when it is none of ours. */
+export function decodeCursor<Parts>(cursor: string, parts: z.ZodType<Parts>): Parts | undefined {
+  try {
+    return parts.safeParse(JSON.parse(Buffer.from(cursor, 'base64url').toString())).data
+  } catch {
+    return undefined
+  }
+}

@@ -1,0 +1,84 @@
+import { once } from 'node:events'
+import type { Server } from 'node:http'
+import { createAdaptorServer } from '@hono/node-server'
+import { buildApp } from './app.ts'
+import { createCoupons } from './coupon/coupons.ts'
+import { migrateDatabase } from './db/migrate.ts'
+import { openDeps } from './deps.ts'
+import { EnvError, readEnv } from './env.ts'
+import { untilReady } from './redis/client.ts'
+import { noticeRedisRestart, startWorker } from './worker.ts'
+
+/** Runs the program until SIGTERM or SIGINT. Gives the exit code. */
+async function main(): Promise<number> {
+  const env = readEnv()
+  const deps = openDeps(env)
+  const { log } = deps
+  const stop = new AbortController()
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort(signal))
+
+  let isServing = false
+  const coupons = createCoupons(deps)
+  const app = buildApp(deps, () => isServing, env.ROLES.includes('api') ? { coupons } : undefined)
+  const server = createAdaptorServer({ fetch: app.fetch }) as Server
+
+  try {
+    server.listen(env.PORT, env.HOST)
+    await once(server, 'listening')
+    await migrateDatabase(env.DATABASE_URL, env.DATABASE_TIMEOUT_MS)
+    await untilReady(deps.redis, env.REDIS_TIMEOUT_MS)
+    await noticeRedisRestart(deps, coupons.recovery)
+  } catch (error) {
+    server.close()
+    await deps.close()
+    throw error
+  }
+
+  const stopWorker = env.ROLES.includes('worker') ? startWorker(deps, coupons.recovery) : undefined
+  isServing = true
+  const address = server.address()
+  log.info({ roles: env.ROLES, port: typeof address === 'object' ? address?.port : address }, 'serving')
+
+  if (!stop.signal.aborted) await once(stop.signal, 'abort')
+  log.info({ signal: stop.signal.reason }, 'stopping')
+
+  // Unready first, so that nobody sends more; then what is under way is finished, its commits included, while both
+  // stores are still there; the stores come last.
+  isServing = false
+  const overdue = setTimeout(() => {
+    log.error('graceful stop took too long')
+    process.exit(1)
+  }, env.SHUTDOWN_TIMEOUT_MS)
+  await closeServer(server)
+  await stopWorker?.()
+  await coupons.commit.drain()
+  await deps.close()
+  clearTimeout(overdue)
+  log.info('stopped')
+  return 0
+}
+
+/** Stops accepting, and resolves when the last answer is out. Kept-alive connections are closed as they fall idle. */
+async function closeServer(server: Server): Promise<void> {
+  const closed = new Promise<void>((resolve) => server.close(() => resolve()))
+  const sweep = setInterval(() => server.closeIdleConnections(), 50)
+  await closed
+  clearInterval(sweep)
+}
+
+/** What went wrong at start, in a line or two. */
+function explain(error: unknown): string {
+  if (error instanceof EnvError) return error.message
+  if (!(error instanceof Error)) return String(error)
+  if ('code' in error && error.code === 'EADDRINUSE') {
+    return `Port ${'port' in error ? error.port : ''} is taken. Set PORT to another.`
+  }
+  return `seonchak cannot start: ${error.message || ('code' in error ? error.code : error.name)}`
+}
+
+try {
+  process.exitCode = await main()
+} catch (error) {
+  console.error(explain(error))
+  process.exit(1)
+}

@@ -1,0 +1,63 @@
+import { setTimeout as pause } from 'node:timers/promises'
+import { eq } from 'drizzle-orm'
+import type { CouponRecovery } from './coupon/coupon.recover.ts'
+import { redisRuns } from './db/schema/index.ts'
+import type { Deps } from './deps.ts'
+import { keys } from './redis/keys.ts'
+import { readRunIds } from './redis/run.ts'
+
+const lockTtlMs = 10_000
+/** Every so many runs the quantities in Redis are held against Postgres. */
+const runsPerDriftCheck = 5
+
+/**
+ * Has Redis loaded again if it is not the run that Postgres last saw: a restarted Redis may have come up with an older
+ * copy of its data (ALL-4). Called at start, before anything is served, and by the worker.
+ */
+export async function noticeRedisRestart(
+  deps: Pick<Deps, 'redis' | 'db' | 'now' | 'log'>,
+  recovery: CouponRecovery,
+): Promise<void> {
+  const runIds = await readRunIds(deps.redis)
+  const [seen] = await deps.db.select().from(redisRuns).where(eq(redisRuns.onlyRow, true))
+  if (seen?.runIds === runIds) return
+  deps.log.warn({ runIds, before: seen?.runIds }, 'another run of Redis: everything is loaded again')
+  await recovery.dropAll()
+  const values = { runIds, seenAt: new Date(deps.now()) }
+  await deps.db
+    .insert(redisRuns)
+    .values(values)
+    .onConflictDoUpdate({ target: redisRuns.onlyRow, set: values })
+}
+
+/**
+ * Starts the recovery worker: it notices restarts of Redis, finishes abandoned grants and looks for drift, one process
+ * at a time. Gives the function that stops it, which waits for the run under way.
+ */
+export function startWorker(deps: Deps, recovery: CouponRecovery): () => Promise<void> {
+  const { env, locks, log } = deps
+  const stopping = new AbortController()
+  let runs = 0
+
+  async function run(): Promise<void> {
+    await locks.tryWith(keys.jobLock('recovery'), lockTtlMs, async () => {
+      await noticeRedisRestart(deps, recovery)
+      await recovery.finishAbandoned(env.RECOVERY_MIN_AGE_MS)
+      if (runs++ % runsPerDriftCheck === 0) await recovery.dropDrifted()
+    })
+  }
+
+  async function loop(): Promise<void> {
+    while (!stopping.signal.aborted) {
+      // A store that is away fails the run, and the next one tries again.
+      await run().catch((error: unknown) => log.warn({ err: error }, 'recovery run failed'))
+      await pause(env.RECOVERY_INTERVAL_MS, undefined, { signal: stopping.signal }).catch(() => undefined)
+    }
+  }
+
+  const stopped = loop()
+  return () => {
+    stopping.abort()
+    return stopped
+  }
+}
