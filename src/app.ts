@@ -1,28 +1,27 @@
 import { sql } from 'drizzle-orm'
+import { addBalanceRoutes } from './balance/balance.routes.ts'
 import { addCouponRoutes } from './coupon/coupon.routes.ts'
-import type { Coupons } from './coupon/coupons.ts'
 import { isDatabaseUnavailable } from './db/failure.ts'
 import type { Deps } from './deps.ts'
+import type { Domains } from './domains.ts'
 import { Unavailable } from './errors.ts'
 import { adminOnly } from './http/auth.ts'
 import { addDocs } from './http/docs.ts'
 import { addHealthRoutes } from './http/health.ts'
+import { createIdempotency } from './http/idempotency.ts'
 import { bodyLimit, jsonOnly } from './http/limits.ts'
 import { createNotFoundHandler } from './http/methods.ts'
 import { type Api, createApi } from './http/openapi.ts'
 import { createErrorHandler } from './http/problem.ts'
 import { requestId } from './http/request-id.ts'
+import { addOrderRoutes } from './order/order.routes.ts'
+import { addProductRoutes } from './product/product.routes.ts'
 import { isRedisUnavailable } from './redis/client.ts'
 
 const info = {
   title: 'seonchak',
   version: '1',
   description: 'First come, first served: flash coupons and limited stock, exact under any concurrency.',
-}
-
-/** The domains that the API serves. */
-export interface Domains {
-  coupons: Coupons
 }
 
 /**
@@ -45,7 +44,11 @@ export function buildApp(deps: Deps, isServing: () => boolean, domains: Domains 
 
   api.post('/v1/*', bodyLimit, jsonOnly)
   api.use('/v1/admin/*', adminOnly(deps.env.ADMIN_TOKEN))
+  const idempotency = createIdempotency(deps)
+  addBalanceRoutes(api, domains.balances, idempotency)
+  addProductRoutes(api, domains.products)
   addCouponRoutes(api, domains.coupons)
+  addOrderRoutes(api, domains.orders, idempotency)
   addDocs(api, info)
   return api
 }

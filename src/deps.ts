@@ -8,6 +8,11 @@ import { createLocks } from './redis/lock.ts'
 import { readScripts } from './redis/script-source.ts'
 import { bindScripts } from './redis/scripts.ts'
 
+/** Coupons, charges, orders, cancellations: each has its own, and its own connections for it. */
+const groupCommits = 4
+/** How long a write may wait for its batch, ms. One that waits longer is left to recovery. */
+const maxCommitWaitMs = 10_000
+
 export type Deps = ReturnType<typeof openDeps>
 
 /** What a test may set instead of the real thing. */
@@ -37,7 +42,7 @@ export function openDeps(env: Env, ambient: Ambient = {}) {
   })
   const transactions = openTransactions({
     url: env.DATABASE_URL,
-    lanes: env.COMMIT_MAX_IN_FLIGHT,
+    lanes: env.COMMIT_MAX_IN_FLIGHT * groupCommits,
     maxWaiting: 100,
     timeoutMs: env.DATABASE_TIMEOUT_MS,
     applicationName: 'seonchak commit',
@@ -52,8 +57,16 @@ export function openDeps(env: Env, ambient: Ambient = {}) {
     transactions,
     now: ambient.now ?? Date.now,
     newId: ambient.newId ?? randomUUIDv7,
-    /** monotonic clock for durations, ms */
-    elapsed: () => performance.now(),
+    /** what all group commits have in common */
+    commitOptions: {
+      maxBatch: env.COMMIT_MAX_BATCH,
+      maxInFlight: env.COMMIT_MAX_IN_FLIGHT,
+      maxQueue: env.COMMIT_MAX_QUEUE,
+      maxWaitMs: maxCommitWaitMs,
+      backoffMs: (attempt: number) => Math.random() * 4 ** (attempt - 1),
+      now: () => performance.now(),
+      onSettleError: (error: unknown) => log.warn({ err: error }, 'not settled, left to recovery'),
+    },
     async close() {
       redis.disconnect()
       await Promise.all([transactions.close(), database.close()])

@@ -39,6 +39,9 @@ const schema = z.object({
   COMMIT_MAX_QUEUE: whole(1, 1_000_000)
     .default(20_000)
     .describe('writes admitted or waiting; beyond it they are answered 503'),
+  STOCK_SHARDS: whole(1, 64)
+    .default(1)
+    .describe('Redis slots that products are spread over; the same for every process'),
   RECOVERY_INTERVAL_MS: whole(50, 60_000)
     .default(1000)
     .describe('pause between two runs of the recovery worker'),

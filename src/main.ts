@@ -2,9 +2,9 @@ import { once } from 'node:events'
 import type { Server } from 'node:http'
 import { createAdaptorServer } from '@hono/node-server'
 import { buildApp } from './app.ts'
-import { createCoupons } from './coupon/coupons.ts'
 import { migrateDatabase } from './db/migrate.ts'
 import { openDeps } from './deps.ts'
+import { createDomains } from './domains.ts'
 import { EnvError, readEnv } from './env.ts'
 import { untilReady } from './redis/client.ts'
 import { noticeRedisRestart, startWorker } from './worker.ts'
@@ -18,8 +18,8 @@ async function main(): Promise<number> {
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort(signal))
 
   let isServing = false
-  const coupons = createCoupons(deps)
-  const app = buildApp(deps, () => isServing, env.ROLES.includes('api') ? { coupons } : undefined)
+  const domains = createDomains(deps)
+  const app = buildApp(deps, () => isServing, env.ROLES.includes('api') ? domains : undefined)
   const server = createAdaptorServer({ fetch: app.fetch }) as Server
 
   try {
@@ -27,14 +27,14 @@ async function main(): Promise<number> {
     await once(server, 'listening')
     await migrateDatabase(env.DATABASE_URL, env.DATABASE_TIMEOUT_MS)
     await untilReady(deps.redis, env.REDIS_TIMEOUT_MS)
-    await noticeRedisRestart(deps, coupons.recovery)
+    await noticeRedisRestart(deps, domains.recoveries)
   } catch (error) {
     server.close()
     await deps.close()
     throw error
   }
 
-  const stopWorker = env.ROLES.includes('worker') ? startWorker(deps, coupons.recovery) : undefined
+  const stopWorker = env.ROLES.includes('worker') ? startWorker(deps, domains.recoveries) : undefined
   isServing = true
   const address = server.address()
   log.info({ roles: env.ROLES, port: typeof address === 'object' ? address?.port : address }, 'serving')
@@ -51,7 +51,7 @@ async function main(): Promise<number> {
   }, env.SHUTDOWN_TIMEOUT_MS)
   await closeServer(server)
   await stopWorker?.()
-  await coupons.commit.drain()
+  await domains.drain()
   await deps.close()
   clearTimeout(overdue)
   log.info('stopped')

@@ -1,8 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { eq } from 'drizzle-orm'
-import type { CouponRecovery } from './coupon/coupon.recover.ts'
 import { redisRuns } from './db/schema/index.ts'
 import type { Deps } from './deps.ts'
+import type { Recovery } from './domains.ts'
 import { keys } from './redis/keys.ts'
 import { readRunIds } from './redis/run.ts'
 
@@ -15,14 +15,15 @@ const runsPerDriftCheck = 5
  * copy of its data (ALL-4). Called at start, before anything is served, and by the worker.
  */
 export async function noticeRedisRestart(
-  deps: Pick<Deps, 'redis' | 'db' | 'now' | 'log'>,
-  recovery: CouponRecovery,
+  deps: Pick<Deps, 'env' | 'redis' | 'db' | 'now' | 'log'>,
+  recoveries: Recovery[],
 ): Promise<void> {
-  const runIds = await readRunIds(deps.redis)
+  // Products lie elsewhere with another number of shards, which comes to the same.
+  const runIds = `${await readRunIds(deps.redis)}/${deps.env.STOCK_SHARDS}`
   const [seen] = await deps.db.select().from(redisRuns).where(eq(redisRuns.onlyRow, true))
   if (seen?.runIds === runIds) return
   deps.log.warn({ runIds, before: seen?.runIds }, 'another run of Redis: everything is loaded again')
-  await recovery.dropAll()
+  for (const recovery of recoveries) await recovery.dropAll()
   const values = { runIds, seenAt: new Date(deps.now()) }
   await deps.db
     .insert(redisRuns)
@@ -34,16 +35,19 @@ export async function noticeRedisRestart(
  * Starts the recovery worker: it notices restarts of Redis, finishes abandoned grants and looks for drift, one process
  * at a time. Gives the function that stops it, which waits for the run under way.
  */
-export function startWorker(deps: Deps, recovery: CouponRecovery): () => Promise<void> {
+export function startWorker(deps: Deps, recoveries: Recovery[]): () => Promise<void> {
   const { env, locks, log } = deps
   const stopping = new AbortController()
   let runs = 0
 
   async function run(): Promise<void> {
     await locks.tryWith(keys.jobLock('recovery'), lockTtlMs, async () => {
-      await noticeRedisRestart(deps, recovery)
-      await recovery.finishAbandoned(env.RECOVERY_MIN_AGE_MS)
-      if (runs++ % runsPerDriftCheck === 0) await recovery.dropDrifted()
+      await noticeRedisRestart(deps, recoveries)
+      const isDriftCheckDue = runs++ % runsPerDriftCheck === 0
+      for (const recovery of recoveries) {
+        await recovery.finishAbandoned(env.RECOVERY_MIN_AGE_MS)
+        if (isDriftCheckDue) await recovery.dropDrifted()
+      }
     })
   }
 

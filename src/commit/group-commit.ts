@@ -109,7 +109,7 @@ export function createGroupCommit<Member, Outcome>(
   let inFlight = 0
   let pumpScheduled = false
   let draining = false
-  let drained: (() => void) | undefined
+  let drained: PromiseWithResolvers<void> | undefined
 
   function reserve(): Place<Member, Outcome> | null {
     if (draining || taken >= maxQueue) {
@@ -137,7 +137,7 @@ export function createGroupCommit<Member, Outcome>(
 
   function leave(count: number): void {
     taken -= count
-    if (draining && taken === 0) drained?.()
+    if (draining && taken === 0) drained?.resolve()
   }
 
   // Admissions that Redis answered in one read resolve one after the other in this turn of the loop. Waiting for the
@@ -193,8 +193,10 @@ export function createGroupCommit<Member, Outcome>(
     for (let attempt = 1; ; attempt++) {
       try {
         const outcomes = await options.commit(members)
-        if (outcomes.length !== members.length) throw new Error('The commit gave another number of outcomes')
-        return outcomes.map((outcome) => ({ ok: true, outcome }))
+        if (outcomes.length === members.length) return outcomes.map((outcome) => ({ ok: true, outcome }))
+        // It is committed, but for whom cannot be told; to try again would commit it twice.
+        const error = new Error('The commit gave another number of outcomes')
+        return members.map(() => ({ ok: false, error, rolledBack: false }))
       } catch (error) {
         const fault = options.classify(error)
         if (fault === 'transient' && attempt < maxAttempts) {
@@ -227,9 +229,8 @@ export function createGroupCommit<Member, Outcome>(
     drain() {
       draining = true
       if (taken === 0) return Promise.resolve()
-      return new Promise((resolve) => {
-        drained = resolve
-      })
+      drained ??= Promise.withResolvers<void>()
+      return drained.promise
     },
   }
 }

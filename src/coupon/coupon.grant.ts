@@ -3,7 +3,7 @@ import { couponPolicies, coupons } from '../db/schema/index.ts'
 import { statement } from '../db/statement.ts'
 import type { Transaction } from '../db/transactions.ts'
 import { type Refusal, refuse } from '../errors.ts'
-import type { Grant } from '../redis/scripts.ts'
+import type { Grant } from '../redis/coupon-scripts.ts'
 import { type Coupon, expiryOf, issuedAtOf } from './coupon.ts'
 
 /** A grant on its way into Postgres. */

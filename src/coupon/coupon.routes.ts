@@ -6,24 +6,17 @@ import {
   idInPath,
   jsonAnswer,
   jsonBody,
+  name,
   problemResponses,
   time,
   uuidInPath,
 } from '../http/openapi.ts'
-import { decodeCursor, pageOf, pageQuery, toPage } from '../http/paging.ts'
-import { invalid, problem } from '../http/problem.ts'
+import { pageOf, pageQuery, readCursor, toPage } from '../http/paging.ts'
+import { problem } from '../http/problem.ts'
 import type { Coupons } from './coupons.ts'
 
 const maxQuantity = 100_000_000
 const maxValidDays = 3650
-/** Postgres takes no NUL, and no name needs a control character. */
-const name = z
-  .string()
-  .trim()
-  .min(1)
-  .max(200)
-  .regex(/^\P{Cc}*$/u, 'must not have control characters')
-
 const policySchema = z
   .object({
     id,
@@ -165,10 +158,8 @@ export function addCouponRoutes(api: Api, coupons: Coupons): void {
 
   api.openapi(listCoupons, async (c) => {
     const { limit, cursor, status } = c.req.valid('query')
-    const after = cursor === undefined ? undefined : decodeCursor(cursor, couponCursor)
-    if (cursor !== undefined && after === undefined) {
-      return invalid(c, [{ path: 'cursor', message: 'is not a cursor of this list' }])
-    }
+    const after = readCursor(c, cursor, couponCursor)
+    if (after instanceof Response) return after
     const found = await coupons.listForUser({
       userId: c.req.valid('param').userId,
       status,

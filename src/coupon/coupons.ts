@@ -11,27 +11,19 @@ import { createCouponRecovery } from './coupon.recover.ts'
 import { cancelAvailable, countIssued, findCoupon, listCoupons } from './coupon.sql.ts'
 import { type Coupon, type CouponPolicy, couponOf, holdersExpireAt, isArchived } from './coupon.ts'
 
-/** How long a grant may wait for its batch, ms. One that waits longer is finished by recovery. */
-const maxWaitMs = 10_000
-
 export type Coupons = ReturnType<typeof createCoupons>
 
 /** The coupon domain: everything that routes, worker and scripts do with coupons. */
 export function createCoupons(deps: Deps) {
-  const { db, redis, scripts, transactions, env, log, now } = deps
+  const { db, redis, scripts, transactions, log, now } = deps
   const policies = createPolicies(db, now)
   const loader = createPolicyLoader(deps)
 
   const commit = createGroupCommit<PolicyGrant, GrantOutcome>({
+    ...deps.commitOptions,
     commit: (grants) => transactions.run((tx) => commitGrants(tx, grants)),
     settle,
     classify: classifyFailure,
-    maxBatch: env.COMMIT_MAX_BATCH,
-    maxInFlight: env.COMMIT_MAX_IN_FLIGHT,
-    maxQueue: env.COMMIT_MAX_QUEUE,
-    maxWaitMs,
-    now: deps.elapsed,
-    onSettleError: (error) => log.warn({ err: error }, 'grants not settled, left to recovery'),
   })
 
   async function settle(

@@ -15,11 +15,14 @@ export interface DatabaseSettings {
 
 /**
  * What every connection of this program has in common: deadlines on the server's side, so that a dead client holds no
- * lock for long, and bigint as number (every bigint of the schema is a safe integer).
+ * lock for long, and bigint as number (every bigint of the schema is a safe integer). The client does not ask for the
+ * array types when it connects: a connection lost during that question rejects a promise that nobody holds, which ends
+ * the process. So arrays go in as text, such as '{1,2}'::text::bigint[].
  */
 export function connectionOptions(timeoutMs: number, applicationName: string) {
   return {
     connect_timeout: Math.ceil(timeoutMs / 1000),
+    fetch_types: false,
     types: {
       bigint: { to: 20, from: [20], parse: Number, serialize: String },
     },

@@ -5,6 +5,8 @@ import { Unavailable } from '../errors.ts'
 const outOfReach = /^(08|53|57P|58)|^(57014|55P03|25P03|25P02)$/
 /** Rolled back by chance: serialization failure, deadlock. */
 const byChance = /^(40001|40P01)$/
+/** What `require_rows` raises: an optimistic lock was lost (BAL-6). */
+const lostRace = 'SC001'
 /** The data of one member broke a rule: integrity constraint, data exception. */
 const byData = /^(22|23)/
 /** Codes of the driver and of the socket for a lost or refused connection. */
@@ -18,7 +20,7 @@ function codeOf(error: unknown): string {
 /** Whether Postgres is out of reach, overdue, or gave up after a deadlock, so that the request is answered 503 and not 500. */
 export function isDatabaseUnavailable(error: unknown): boolean {
   if (error instanceof postgres.PostgresError) return outOfReach.test(error.code) || byChance.test(error.code)
-  return connectionCodes.test(codeOf(error))
+  return error instanceof Unavailable || connectionCodes.test(codeOf(error))
 }
 
 /**
@@ -27,10 +29,15 @@ export function isDatabaseUnavailable(error: unknown): boolean {
  */
 export function classifyFailure(error: unknown): 'member' | 'transient' | 'unknown' | 'final' {
   if (error instanceof postgres.PostgresError) {
-    if (byChance.test(error.code)) return 'transient'
+    if (byChance.test(error.code) || error.code === lostRace) return 'transient'
     if (byData.test(error.code)) return 'member'
     return outOfReach.test(error.code) ? 'unknown' : 'final'
   }
   if (error instanceof Unavailable || connectionCodes.test(codeOf(error))) return 'unknown'
   return 'final'
+}
+
+/** Whether an optimistic lock was lost, and again at every try. */
+export function isLostRace(error: unknown): boolean {
+  return error instanceof postgres.PostgresError && error.code === lostRace
 }

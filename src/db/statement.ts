@@ -24,3 +24,13 @@ export function statement<Params extends Record<string, unknown>, Row>(
   const { sql: text, params } = dialect.sqlToQuery(template)
   return { text, bind: (values) => fillPlaceholders(params, values) }
 }
+
+/** A list of integers as the text of a Postgres array, for `…::text::bigint[]`. */
+export function bigints(values: number[]): string {
+  return `{${values.join()}}`
+}
+
+/** A list of UUIDs as the text of a Postgres array, for `…::text::uuid[]`. */
+export function uuids(values: string[]): string {
+  return `{${values.join()}}`
+}

@@ -42,6 +42,8 @@ interface Lane {
   open: boolean
   /** the connection was lost: the client is never used again */
   broken: boolean
+  /** statements of the transaction under way that the client was given */
+  given: { cancel(): void }[]
 }
 
 /**
@@ -49,8 +51,9 @@ interface Lane {
  *
  * `postgres` can send a statement of `begin()` over another connection when the reserved one is under back-pressure,
  * and a client that reconnects would run the rest of a transaction outside of it (porsager/postgres 1189, 1204, 1210).
- * Here a lane belongs to one transaction at a time, nothing is sent on a lane whose connection was lost, and such a
- * client is thrown away. It also saves two round trips: BEGIN travels with the first statements, COMMIT with the last.
+ * Here a lane belongs to one transaction at a time, nothing is sent on a lane whose connection was lost, what its client
+ * still held back is withdrawn, and the client is thrown away. It also saves two round trips: BEGIN travels with the
+ * first statements, COMMIT with the last.
  */
 export function openTransactions(settings: TransactionsSettings): Transactions {
   const idle: Lane[] = Array.from({ length: settings.lanes }, openLane)
@@ -60,13 +63,12 @@ export function openTransactions(settings: TransactionsSettings): Transactions {
     const lane: Lane = {
       open: false,
       broken: false,
+      given: [],
       client: postgres(settings.url, {
         max: 1,
         max_lifetime: null,
         ...connectionOptions(settings.timeoutMs, settings.applicationName),
-        onclose: () => {
-          lane.broken = true
-        },
+        onclose: () => lose(lane),
       }),
     }
     return lane
@@ -87,9 +89,7 @@ export function openTransactions(settings: TransactionsSettings): Transactions {
   }
 
   function usable(lane: Lane): Lane {
-    if (!lane.broken) return lane
-    void discard(lane)
-    return openLane()
+    return lane.broken ? openLane() : lane
   }
 
   async function run<Result>(body: (tx: Transaction) => Promise<Result>): Promise<Result> {
@@ -97,8 +97,7 @@ export function openTransactions(settings: TransactionsSettings): Transactions {
     let overdue = false
     const deadline = setTimeout(() => {
       overdue = true
-      lane.broken = true
-      void discard(lane)
+      lose(lane)
     }, settings.timeoutMs)
     try {
       return await transact(lane, body)
@@ -120,32 +119,60 @@ export function openTransactions(settings: TransactionsSettings): Transactions {
   }
 }
 
-async function discard(lane: Lane): Promise<void> {
-  await lane.client.end({ timeout: 0 }).catch(() => undefined)
+/**
+ * Gives a lane up. The client connects anew for statements that it has not sent yet (a first use waits for its
+ * description, a large one for the socket) and would run them there, outside of the transaction: they are withdrawn.
+ */
+function lose(lane: Lane): void {
+  lane.broken = true
+  // Without a state a statement was never on the wire. One that was is left alone: `cancel` would ask the server over
+  // another connection, and nobody hears when that fails.
+  for (const query of lane.given) if ((query as { state?: unknown }).state === null) query.cancel()
+  lane.client.end({ timeout: 0 }).catch(() => undefined)
 }
 
 async function transact<Result>(lane: Lane, body: (tx: Transaction) => Promise<Result>): Promise<Result> {
   const { client } = lane
   const sent: Promise<unknown>[] = []
+  lane.given = []
 
   function send(
     text: string,
     params: unknown[],
     prepare: boolean,
   ): Promise<postgres.RowList<postgres.Row[]>> {
-    if (lane.broken) return Promise.reject(new Unavailable('the connection was lost in a transaction'))
-    const query = client.unsafe(text, params as never[], { prepare })
-    const answer = query.execute() as Promise<postgres.RowList<postgres.Row[]>>
+    const answer = give(text, params, prepare)
     // Every failure is looked at below; until then it must not count as unhandled.
     answer.catch(() => undefined)
     sent.push(answer)
     return answer
   }
 
+  async function give(text: string, params: unknown[], prepare: boolean) {
+    if (lane.broken) throw new Unavailable('the connection was lost in a transaction')
+    const query = client.unsafe(text, params as never[], { prepare })
+    lane.given.push(query)
+    try {
+      return await query
+    } catch (error) {
+      if (error instanceof postgres.PostgresError) throw error
+      lose(lane)
+      throw new Unavailable('the connection was lost in a transaction', { cause: error })
+    }
+  }
+
   const begun = send('begin', [], false)
-  begun.catch(() => {
-    lane.broken = true
-  })
+  begun.catch(() => lose(lane))
+  let isOver = false
+  function sendInBody(statement: Statement<never, unknown>, params: Record<string, unknown>) {
+    // A body that failed may have left work behind, which would reach the transaction of somebody else.
+    if (isOver) throw new Error('The transaction is over')
+    const values = statement.bind(params as never)
+    // The client stumbles over this too late: COMMIT would go through without the statement.
+    if (values.includes(undefined)) throw new TypeError(`a parameter is undefined: ${statement.text}`)
+    return send(statement.text, values, true)
+  }
+
   let result: Result
   try {
     // A client that fails to connect tries again for what stands behind BEGIN, which would then run outside of a
@@ -153,15 +180,17 @@ async function transact<Result>(lane: Lane, body: (tx: Transaction) => Promise<R
     if (!lane.open) await begun
     lane.open = true
     result = await body({
-      read: (statement, params) => send(statement.text, statement.bind(params), true) as never,
-      write: (statement, params) => {
-        void send(statement.text, statement.bind(params), true)
-      },
+      read: (statement, params) => sendInBody(statement, params) as never,
+      write: (statement, params) => void sendInBody(statement, params),
+    }).finally(() => {
+      isOver = true
     })
   } catch (error) {
     if (!lane.broken) await send('rollback', [], false).catch(() => undefined)
-    await Promise.allSettled(sent)
-    throw error
+    const answers = await Promise.allSettled(sent)
+    // After a failed `write` Postgres refuses what follows; the reason is what failed first.
+    const failed = answers.find((answer) => answer.status === 'rejected')
+    throw failed && isRefusedAfterFailure(error) ? failed.reason : error
   }
   const committed = send('commit', [], false)
   await Promise.allSettled(sent)
@@ -169,4 +198,8 @@ async function transact<Result>(lane: Lane, body: (tx: Transaction) => Promise<R
   // COMMIT of a failed transaction succeeds as a ROLLBACK.
   if ((await committed).command !== 'COMMIT') throw new Error('The transaction was rolled back')
   return result
+}
+
+function isRefusedAfterFailure(error: unknown): boolean {
+  return error instanceof postgres.PostgresError && error.code === '25P02'
 }

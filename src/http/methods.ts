@@ -5,16 +5,18 @@ import type { HttpEnv } from './request-id.ts'
 
 /**
  * Makes the handler of what no route takes: 405 with `Allow` where the path exists under another method, else 404.
- * `routes` are Hono's, middleware (method ALL) among them.
+ * `routes` are Hono's, middleware (method ALL, or a path with `*`) among them.
  */
 export function createNotFoundHandler(routes: () => { method: string; path: string }[]) {
   let table: { method: string; pattern: RegExp }[] | undefined
   return (c: Context<HttpEnv>): Response => {
     table ??= routes()
-      .filter((route) => route.method !== 'ALL')
+      .filter((route) => route.method !== 'ALL' && !route.path.includes('*'))
       .map((route) => ({
         method: route.method,
-        pattern: new RegExp(`^${route.path.replaceAll(/:\w+(\{[^}]*\})?/g, '[^/]+')}$`),
+        pattern: new RegExp(
+          `^${route.path.replaceAll(/:\w+(\{[^}]*\})?/g, '[^/]+').replaceAll('.', String.raw`\.`)}$`,
+        ),
       }))
     const methods = new Set(
       table.filter((route) => route.pattern.test(c.req.path)).map((route) => route.method),

@@ -78,6 +78,19 @@ export function uuidInPath(name: string) {
 /** A positive safe integer in a body. */
 export const id = z.int().positive()
 
+/** A name that people gave. Postgres takes no NUL, and no name needs a control character. */
+export const name = z
+  .string()
+  .trim()
+  .min(1)
+  .max(200)
+  .regex(/^\P{Cc}*$/u, 'must not have control characters')
+
+/** The header of a write that may be repeated (ALL-2). Its form is checked where it is used. */
+export const idempotencyHeader = z.object({
+  'idempotency-key': z.string().optional().openapi({ description: '1 to 255 printable characters' }),
+})
+
 /** A point in time in an answer: ISO 8601 with offset Z. */
 export const time = z.iso.datetime()
 

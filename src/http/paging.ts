@@ -1,4 +1,7 @@
 import { z } from '@hono/zod-openapi'
+import type { Context } from 'hono'
+import { invalid } from './problem.ts'
+import type { HttpEnv } from './request-id.ts'
 
 /** `?limit=` and `?cursor=` of a list (api.md). */
 export const pageQuery = z.object({
@@ -32,8 +35,18 @@ function encodeCursor(parts: (string | number)[]): string {
   return Buffer.from(JSON.stringify(parts)).toString('base64url')
 }
 
-/** Reads a cursor back with the schema of its parts; undefined when it is none of ours. */
-export function decodeCursor<Parts>(cursor: string, parts: z.ZodType<Parts>): Parts | undefined {
+/**
+ * Reads a cursor back with the schema of its parts: undefined where none was given, and the answer 400 where it is none
+ * of this list.
+ */
+export function readCursor<Parts>(c: Context<HttpEnv>, cursor: string | undefined, parts: z.ZodType<Parts>) {
+  if (cursor === undefined) return undefined
+  return (
+    decodeCursor(cursor, parts) ?? invalid(c, [{ path: 'cursor', message: 'is not a cursor of this list' }])
+  )
+}
+
+function decodeCursor<Parts>(cursor: string, parts: z.ZodType<Parts>): Parts | undefined {
   try {
     return parts.safeParse(JSON.parse(Buffer.from(cursor, 'base64url').toString())).data
   } catch {

@@ -1,6 +1,8 @@
 import type { Context, TypedResponse } from 'hono'
 import { HTTPException } from 'hono/http-exception'
+import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { Logger } from 'pino'
+import type { Answer } from '../db/idempotency.ts'
 import { type ProblemCode, problems, type Refusal, refuse } from '../errors.ts'
 import type { HttpEnv } from './request-id.ts'
 
@@ -22,12 +24,8 @@ type ProblemResponse<Code extends ProblemCode> = Code extends ProblemCode
 /** Seconds after which a caller that was turned away may come again. */
 const retryAfterSeconds = '1'
 
-/** Answers a refusal as a problem document. */
-export function problem<Code extends ProblemCode>(
-  c: Context<HttpEnv>,
-  refusal: Refusal<Code>,
-  headers: Record<string, string> = {},
-): ProblemResponse<Code> {
+/** A refusal as the text of its problem document. */
+export function problemAnswer(c: Context<HttpEnv>, refusal: Refusal): Answer {
   const { status, title } = problems[refusal.refused]
   const document: Problem = {
     type: `urn:seonchak:problem:${refusal.refused.toLowerCase().replaceAll('_', '-')}`,
@@ -39,10 +37,26 @@ export function problem<Code extends ProblemCode>(
     requestId: c.get('requestId'),
     ...refusal.extra,
   }
-  return c.body(JSON.stringify(document), status, {
-    'Content-Type': 'application/problem+json',
-    ...headers,
-  }) as unknown as ProblemResponse<Code>
+  return { status, answer: JSON.stringify(document) }
+}
+
+/** Sends an answer that is text already; from 400 on it is a problem document. */
+export function send(
+  c: Context<HttpEnv>,
+  { status, answer }: Answer,
+  headers: Record<string, string> = {},
+): Response {
+  const type = status < 400 ? 'application/json' : 'application/problem+json'
+  return c.body(answer, status as ContentfulStatusCode, { 'Content-Type': type, ...headers })
+}
+
+/** Answers a refusal as a problem document. */
+export function problem<Code extends ProblemCode>(
+  c: Context<HttpEnv>,
+  refusal: Refusal<Code>,
+  headers: Record<string, string> = {},
+): ProblemResponse<Code> {
+  return send(c, problemAnswer(c, refusal), headers) as unknown as ProblemResponse<Code>
 }
 
 /** Answers 400 with what is wrong where; `path` is empty for the body as a whole. */
@@ -59,6 +73,10 @@ export function createErrorHandler(log: Logger, isUnavailable: (error: unknown) 
     const at = { requestId: c.get('requestId'), method: c.req.method, path: c.req.path }
     if (error instanceof HTTPException && error.status === 400) {
       return invalid(c, [{ path: '', message: 'The body is not valid JSON' }])
+    }
+    // The validator is stricter about the spelling of a Content-Type than RFC 9110.
+    if (error instanceof HTTPException && error.status === 415) {
+      return problem(c, refuse('UNSUPPORTED_MEDIA_TYPE', 'Send application/json in UTF-8.'))
     }
     if (isUnavailable(error)) {
       log.warn({ err: error, ...at }, 'unavailable')

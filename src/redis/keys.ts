@@ -6,6 +6,15 @@ export const keys = {
   couponPolicy: (policyId: number) => `coupon:{${policyId}}:policy`,
   couponHolder: (policyId: number, userId: number) => `coupon:{${policyId}}:holder:${userId}`,
   couponPending: (policyId: number) => `coupon:{${policyId}}:pending`,
+  stockAvailable: (shard: number) => `stock:{${shard}}:available`,
+  stockPending: (shard: number) => `stock:{${shard}}:pending`,
+  stockLoading: (shard: number) => `stock:{${shard}}:loading`,
+  /** the entry in pending of an order, a cancellation or a restock */
+  stockEntry: (shard: number, id: string) => `stock:{${shard}}:entry:${id}`,
+  /** `day` is yyyymmdd in Asia/Seoul */
+  stockSales: (shard: number, day: string) => `stock:{${shard}}:sales:${day}`,
+  /** a call with an Idempotency-Key that is under way; `digest` of its user, route and key */
+  idempotencyClaim: (digest: string) => `idempotency:{${digest}}`,
   /** redlock keys: who loads a policy, who runs a singleton job */
   couponLoadLock: (policyId: number) => `coupon:{${policyId}}:load-lock`,
   jobLock: (job: string) => `lock:{${job}}`,

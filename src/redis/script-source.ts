@@ -53,9 +53,10 @@ export function parseScript(name: string, lua: string): ScriptSource {
     if (Number(index) > keys.length) fail(`the code uses KEYS[${index}], the header does not name it`)
   }
   keys.forEach((key, index) => {
+    const isLast = variableKeys && index === keys.length - 1
     const isUsed =
       code.includes(`KEYS[${index + 1}]`) ||
-      (variableKeys && index === keys.length - 1 && code.includes(`for i = ${index + 1}, #KEYS`))
+      (isLast && (code.includes(`for i = ${index + 1}, #KEYS`) || code.includes(`KEYS[${index} + `)))
     if (!isUsed) fail(`the code does not use KEYS[${index + 1}] (${key})`)
   })
   const args = header.map((line) => /^-- ARGV\[(\d+)(\.\.)?\] /.exec(line)).filter((match) => match !== null)

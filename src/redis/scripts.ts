@@ -1,9 +1,10 @@
 import type { Redis } from 'ioredis'
-import { keys } from './keys.ts'
+import { couponScripts } from './coupon-scripts.ts'
 import type { ScriptSource } from './script-source.ts'
+import { stockScripts } from './stock-scripts.ts'
 
 /** Every script and its outcomes. The place in the list is the number that the script gives. */
-const table = {
+export const scriptOutcomes = {
   'coupon.issue': [
     'NOT_LOADED',
     'ADMITTED',
@@ -16,32 +17,20 @@ const table = {
   'coupon.settle': ['SETTLED', 'DROPPED'],
   'coupon.inspect': ['NOT_LOADED', 'LOADED'],
   'coupon.load': ['START_OVER', 'READ_AGAIN', 'LOADED'],
+  'stock.reserve': ['NOT_LOADED', 'RESERVED', 'INSUFFICIENT'],
+  'stock.announce': ['ANNOUNCED'],
+  'stock.settle': ['SETTLED', 'DROPPED'],
+  'stock.inspect': ['INSPECTED'],
+  'stock.load': ['START_OVER', 'LOADED'],
 } as const satisfies Record<string, readonly string[]>
 
-type ScriptName = keyof typeof table
-type Argument = string | number
+export type ScriptName = keyof typeof scriptOutcomes
 
-export type CouponAdmission =
-  | { outcome: 'NOT_LOADED' | 'NOT_STARTED' | 'ENDED' | 'SOLD_OUT' }
-  | { outcome: 'ADMITTED'; entryId: string }
-  | { outcome: 'ALREADY_ISSUED' | 'IN_PROGRESS'; couponId: string }
-
-/** A grant as pending holds it. */
-export interface Grant {
-  entryId: string
-  couponId: string
-  userId: number
-}
-
-export interface PolicyState {
-  /** what remains, or null when the policy is not loaded */
-  remaining: number | null
-  holdersLoaded: boolean
-  settles: number
-  /** changes with every admission and every settlement */
-  revision: string
-  pendingCouponIds: string[]
-}
+/** Runs a script: its outcome by name, and what the outcome carries. */
+export type RunScript = <Name extends ScriptName>(
+  name: Name,
+  ...args: (string | number)[]
+) => Promise<[(typeof scriptOutcomes)[Name][number], unknown[]]>
 
 export type Scripts = ReturnType<typeof bindScripts>
 
@@ -55,104 +44,22 @@ export function bindScripts(
   onOutcome: (script: string, outcome: string) => void = () => undefined,
 ) {
   for (const source of sources) {
-    const outcomes: readonly string[] | undefined = table[source.name as ScriptName]
+    const outcomes: readonly string[] | undefined = scriptOutcomes[source.name as ScriptName]
     if (outcomes?.join() !== source.outcomes.join()) {
       throw new Error(`lua/${source.name}.lua and the table of scripts disagree about the outcomes`)
     }
   }
 
-  async function run<Name extends ScriptName>(
-    name: Name,
-    ...args: Argument[]
-  ): Promise<[(typeof table)[Name][number], unknown[]]> {
-    const command = (redis as unknown as Record<string, (...args: Argument[]) => Promise<unknown[]>>)[name]
+  const run: RunScript = async (name, ...args) => {
+    const command = (
+      redis as unknown as Record<string, (...args: (string | number)[]) => Promise<unknown[]>>
+    )[name]
     if (command === undefined) throw new Error(`The connection does not know the script ${name}`)
     const [number, ...rest] = await command.apply(redis, args)
-    const outcome = table[name][number as number] as (typeof table)[Name][number]
+    const outcome = scriptOutcomes[name][number as number] as (typeof scriptOutcomes)[typeof name][number]
     onOutcome(name, outcome)
     return [outcome, rest]
   }
 
-  return {
-    /** Asks for a unit of the policy for a user. `couponId` is the id that the coupon will have if it is granted. */
-    async issueCoupon(policyId: number, userId: number, couponId: string): Promise<CouponAdmission> {
-      const [outcome, [id]] = await run(
-        'coupon.issue',
-        keys.couponPolicy(policyId),
-        keys.couponHolder(policyId, userId),
-        keys.couponPending(policyId),
-        couponId,
-        userId,
-      )
-      switch (outcome) {
-        case 'ADMITTED':
-          return { outcome, entryId: id as string }
-        case 'ALREADY_ISSUED':
-        case 'IN_PROGRESS':
-          return { outcome, couponId: id as string }
-        default:
-          return { outcome }
-      }
-    },
-
-    /** Takes grants of one policy out of pending; `heldId` is the coupon that the user holds in Postgres, or null. */
-    async settleCoupons(
-      policyId: number,
-      holdersExpireAt: number,
-      grants: (Grant & { heldId: string | null })[],
-    ): Promise<'SETTLED' | 'DROPPED'> {
-      const [outcome] = await run(
-        'coupon.settle',
-        2 + grants.length,
-        keys.couponPolicy(policyId),
-        keys.couponPending(policyId),
-        ...grants.map((grant) => keys.couponHolder(policyId, grant.userId)),
-        holdersExpireAt,
-        ...grants.flatMap((grant) => [grant.entryId, grant.couponId, grant.heldId ?? '']),
-      )
-      return outcome
-    },
-
-    /** What Redis holds of a policy at one instant. */
-    async inspectPolicy(policyId: number): Promise<PolicyState> {
-      const [outcome, [holdersLoaded, settles, revision, couponIds, remaining]] = await run(
-        'coupon.inspect',
-        keys.couponPolicy(policyId),
-        keys.couponPending(policyId),
-      )
-      return {
-        remaining: outcome === 'LOADED' ? (remaining as number) : null,
-        holdersLoaded: holdersLoaded === 1,
-        settles: settles as number,
-        revision: revision as string,
-        pendingCouponIds: couponIds as string[],
-      }
-    },
-
-    /** Makes a policy available, unless the loader's view of it is out of date. Times in ms. */
-    async loadPolicy(
-      policyId: number,
-      seen: { loader: string; settles: number },
-      policy: {
-        total: number
-        remaining: number
-        startsAt: number
-        endsAt: number
-        holdersExpireAt: number
-      },
-    ): Promise<'START_OVER' | 'READ_AGAIN' | 'LOADED'> {
-      const [outcome] = await run(
-        'coupon.load',
-        keys.couponPolicy(policyId),
-        seen.loader,
-        seen.settles,
-        policy.total,
-        policy.remaining,
-        policy.startsAt,
-        policy.endsAt,
-        policy.holdersExpireAt,
-      )
-      return outcome
-    },
-  }
+  return { ...couponScripts(run), ...stockScripts(run) }
 }

@@ -137,10 +137,10 @@ describe('loading a policy', () => {
     const policyId = await harness.policy()
     await issueAll(policyId, users(2))
     await harness.redis.hset(keys.couponPolicy(policyId), 'remaining', 7)
-    await noticeRedisRestart(harness.deps, harness.coupons.recovery)
+    await noticeRedisRestart(harness.deps, harness.recoveries)
     expect(await harness.redis.hget(keys.couponPolicy(policyId), 'remaining')).toBe('7')
     await harness.sql`update redis_runs set run_ids = 'an earlier one'`
-    await noticeRedisRestart(harness.deps, harness.coupons.recovery)
+    await noticeRedisRestart(harness.deps, harness.recoveries)
     await expectExact(harness, policyId, 2)
   })
 })

@@ -2,9 +2,9 @@ import { randomUUID } from 'node:crypto'
 import postgres from 'postgres'
 import { inject } from 'vitest'
 import { buildApp } from '../../src/app.ts'
-import { createCoupons } from '../../src/coupon/coupons.ts'
 import { migrateDatabase } from '../../src/db/migrate.ts'
 import { type Ambient, openDeps } from '../../src/deps.ts'
+import { createDomains } from '../../src/domains.ts'
 import { type Env, readEnv } from '../../src/env.ts'
 import { untilReady } from '../../src/redis/client.ts'
 import { noticeRedisRestart } from '../../src/worker.ts'
@@ -62,9 +62,9 @@ export async function startHarness(
   await migrateDatabase(database.url, 10_000)
   await untilReady(deps.redis, 10_000)
   if (!options.on) await deps.redis.flushdb()
-  const coupons = createCoupons(deps)
-  await noticeRedisRestart(deps, coupons.recovery)
-  const app = buildApp(deps, () => true, { coupons })
+  const domains = createDomains(deps)
+  await noticeRedisRestart(deps, domains.recoveries)
+  const app = buildApp(deps, () => true, domains)
   const sql = postgres(database.url, {
     max: 4,
     onnotice: () => undefined,
@@ -91,7 +91,7 @@ export async function startHarness(
   return {
     env,
     deps,
-    coupons,
+    ...domains,
     app,
     sql,
     redis: deps.redis,
@@ -109,8 +109,38 @@ export async function startHarness(
       if (created.status !== 201) throw new Error(`no policy: ${JSON.stringify(created.body)}`)
       return created.body.id
     },
+    /** Creates a product through the API. Gives its id. */
+    async product(changes: Record<string, unknown> = {}): Promise<number> {
+      const body = { name: 'Hairpin', price: 1000, stock: 10, ...changes }
+      const created = await admin('POST', '/v1/admin/products', body)
+      if (created.status !== 201) throw new Error(`no product: ${JSON.stringify(created.body)}`)
+      return created.body.id
+    },
+    charge: (userId: number, amount: number, headers?: Record<string, string>) =>
+      call('POST', `/v1/users/${userId}/balance/charge`, { amount }, headers),
+    /** Orders one product, or several lines. */
+    order(
+      userId: number,
+      items: number | { productId: number; quantity: number }[],
+      more: { couponId?: string; key?: string } = {},
+    ) {
+      const { key, couponId } = more
+      const lines = typeof items === 'number' ? [{ productId: items, quantity: 1 }] : items
+      const body = { userId, items: lines, ...(couponId === undefined ? {} : { couponId }) }
+      return call('POST', '/v1/orders', body, key === undefined ? {} : { 'Idempotency-Key': key })
+    },
+    cancel: (orderId: string, key?: string) =>
+      call(
+        'POST',
+        `/v1/orders/${orderId}/cancel`,
+        undefined,
+        key === undefined ? {} : { 'Idempotency-Key': key },
+      ),
+    async balance(userId: number): Promise<number> {
+      return (await call('GET', `/v1/users/${userId}/balance`)).body.balance
+    },
     async stop() {
-      await coupons.commit.drain()
+      await domains.drain()
       await deps.close()
       await sql.end()
       await database.drop()

@@ -1,0 +1,34 @@
+import { sql } from 'drizzle-orm'
+import { bigint, check, index, integer, pgTable, primaryKey, text, uuid } from 'drizzle-orm/pg-core'
+import { orders } from './orders.ts'
+import { products } from './products.ts'
+
+/** The lines of orders, with name and price as they were when the order was made; amounts in won. */
+export const orderItems = pgTable(
+  'order_items',
+  {
+    orderId: uuid('order_id')
+      .notNull()
+      .references(() => orders.id),
+    productId: bigint('product_id', { mode: 'number' })
+      .notNull()
+      .references(() => products.id),
+    /** place in the request, from 0 */
+    line: integer().notNull(),
+    name: text().notNull(),
+    quantity: integer().notNull(),
+    unitPrice: bigint('unit_price', { mode: 'number' }).notNull(),
+    amount: bigint({ mode: 'number' }).notNull(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.orderId, table.productId] }),
+    index('order_items_product').on(table.productId),
+    check('order_items_quantity', sql`${table.quantity} > 0`),
+    check(
+      'order_items_amount',
+      sql`${table.unitPrice} > 0 and ${table.amount} = ${table.unitPrice} * ${table.quantity}`,
+    ),
+  ],
+)
+
+export type OrderItemRow = typeof orderItems.$inferSelect

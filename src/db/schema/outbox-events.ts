@@ -1,0 +1,26 @@
+import { sql } from 'drizzle-orm'
+import { bigint, check, json, pgTable, text, timestamp, unique, uuid } from 'drizzle-orm/pg-core'
+import { orders } from './orders.ts'
+
+/** Events for the data platform, written in the transaction of what they tell (ORD-7). */
+export const outboxEvents = pgTable(
+  'outbox_events',
+  {
+    /** the order in which events were written */
+    position: bigint({ mode: 'number' }).primaryKey().generatedAlwaysAsIdentity(),
+    /** stable, so that the receiver can tell a repetition */
+    eventId: uuid('event_id').notNull(),
+    type: text({ enum: ['order.paid', 'order.canceled'] }).notNull(),
+    orderId: uuid('order_id')
+      .notNull()
+      .references(() => orders.id),
+    occurredAt: timestamp('occurred_at', { withTimezone: true, precision: 3 }).notNull(),
+    /** the whole order */
+    payload: json().notNull(),
+  },
+  (table) => [
+    unique('outbox_events_event_id').on(table.eventId),
+    unique('outbox_events_once').on(table.orderId, table.type),
+    check('outbox_events_type', sql`${table.type} in ('order.paid', 'order.canceled')`),
+  ],
+)

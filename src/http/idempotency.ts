@@ -1,0 +1,144 @@
+import { createHash } from 'node:crypto'
+import { setTimeout as pause } from 'node:timers/promises'
+import DataLoader from 'dataloader'
+import type { Context, TypedResponse } from 'hono'
+import {
+  type Answer,
+  type CallId,
+  callsParameter,
+  type IdempotentCall,
+  judgeKept,
+  type KeptAnswer,
+  nameOf,
+  type Replay,
+  selectKept,
+} from '../db/idempotency.ts'
+import type { Deps } from '../deps.ts'
+import { type Refusal, refuse } from '../errors.ts'
+import { keys } from '../redis/keys.ts'
+import { invalid, problem, problemAnswer, send } from './problem.ts'
+import type { HttpEnv } from './request-id.ts'
+
+/** How long a repeat waits for the first call before it is told that this is still running, ms. */
+const patienceMs = 3000
+/** A process that dies leaves its claims for this long, ms. */
+const claimMs = 10_000
+const betweenClaimsMs = 20
+const keysPerRead = 500
+const printable = /^[\x20-\x7e]{1,255}$/
+
+export interface IdempotentWrite<Effect extends object> {
+  userId: number
+  /** as validated */
+  body: unknown
+  /** Does it, and keeps the answer of `call` in the transaction of the effect, if there is an effect. */
+  run(call: IdempotentCall<Effect | Refusal> | undefined): Promise<Effect | Refusal | Replay>
+  /** the answer to an effect */
+  render(effect: Effect): Answer
+}
+
+/** An answer whose type is settled at run time: it fits any route. */
+type AnyTypedResponse = Response & TypedResponse<never, never, never>
+
+export interface Idempotency {
+  /**
+   * Answers a write that takes an Idempotency-Key (ALL-2). A repeat with the same body gets the kept answer, with
+   * another body 422; one that comes while the first is running waits for it, and 409 if that takes too long.
+   */
+  answer<Effect extends object>(
+    c: Context<HttpEnv>,
+    write: IdempotentWrite<Effect>,
+  ): Promise<AnyTypedResponse>
+}
+
+/**
+ * Makes the handling of Idempotency-Key. What is kept is in Postgres, and its primary key is what makes an effect happen
+ * once. That a repeat waits for the first call, here or in another process, only gives it the better answer.
+ */
+export function createIdempotency(deps: Pick<Deps, 'db' | 'redis' | 'now' | 'newId' | 'log'>): Idempotency {
+  const { db, redis, now, newId, log } = deps
+  /** calls under way in this process, by name; each resolves when it has ended, however */
+  const running = new Map<string, Promise<void>>()
+  /** Reads of one turn of the event loop go out as one statement. */
+  const kept = new DataLoader<CallId, KeptAnswer | undefined>(
+    async (calls) => {
+      const rows = await db.execute<KeptAnswer & Record<string, unknown>>(
+        selectKept(callsParameter([...calls])),
+      )
+      const byName = new Map(rows.map((row) => [nameOf(row), row]))
+      return calls.map((call) => byName.get(nameOf(call)))
+    },
+    { cache: false, maxBatchSize: keysPerRead, batchScheduleFn: setImmediate },
+  )
+
+  /**
+   * Claims a call for this process. Gives the function that ends the claim, or undefined while another process has it.
+   * Without Redis a claim is not needed: then it is not kept.
+   */
+  async function claim(name: string): Promise<(() => void) | undefined> {
+    const key = keys.idempotencyClaim(createHash('sha256').update(name).digest('base64url'))
+    const claimedAt = now()
+    try {
+      if ((await redis.set(key, newId(), 'PX', claimMs, 'NX')) === null) return undefined
+    } catch (error) {
+      log.debug({ err: error }, 'idempotent call not claimed')
+      return () => undefined
+    }
+    return () => {
+      // A claim that has run out may be another's by now.
+      if (now() - claimedAt > claimMs / 2) return
+      redis.del(key).catch((error: unknown) => log.debug({ err: error }, 'claim left to run out'))
+    }
+  }
+
+  async function answer<Effect extends object>(
+    c: Context<HttpEnv>,
+    write: IdempotentWrite<Effect>,
+  ): Promise<Response> {
+    const render = (outcome: Effect | Refusal): Answer =>
+      'refused' in outcome ? problemAnswer(c, outcome) : write.render(outcome)
+    const respond = (outcome: Effect | Refusal | Replay): Response =>
+      'replay' in outcome
+        ? send(c, outcome.replay, { 'Idempotent-Replayed': 'true' })
+        : send(c, render(outcome))
+
+    const key = c.req.header('idempotency-key')
+    if (key === undefined) return respond(await write.run(undefined))
+    if (!printable.test(key)) {
+      return invalid(c, [{ path: 'Idempotency-Key', message: 'must be 1 to 255 printable characters' }])
+    }
+    const call: IdempotentCall<Effect | Refusal> = {
+      userId: write.userId,
+      route: `${c.req.method} ${c.req.path}`,
+      key,
+      fingerprint: createHash('sha256').update(JSON.stringify(write.body)).digest('base64url'),
+      render,
+    }
+    const name = nameOf(call)
+    const giveUpAt = now() + patienceMs
+    for (let first = running.get(name); first; first = running.get(name)) {
+      const left = giveUpAt - now()
+      if (left <= 0) return problem(c, refuse('IDEMPOTENCY_IN_PROGRESS'))
+      await Promise.race([first, pause(left)])
+    }
+    const { promise: ended, resolve: end } = Promise.withResolvers<void>()
+    running.set(name, ended)
+    let endClaim: (() => void) | undefined
+    try {
+      for (;;) {
+        endClaim = await claim(name)
+        if (endClaim) break
+        if (now() >= giveUpAt) return problem(c, refuse('IDEMPOTENCY_IN_PROGRESS'))
+        await pause(betweenClaimsMs)
+      }
+      const row = await kept.load(call)
+      return respond(row ? judgeKept(row, call.fingerprint) : await write.run(call))
+    } finally {
+      endClaim?.()
+      running.delete(name)
+      end()
+    }
+  }
+
+  return { answer: answer as Idempotency['answer'] }
+}

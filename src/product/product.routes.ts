@@ -1,0 +1,106 @@
+import { createRoute, z } from '@hono/zod-openapi'
+import { type Api, id, idInPath, jsonAnswer, jsonBody, name, problemResponses } from '../http/openapi.ts'
+import { pageOf, pageQuery, readCursor, toPage } from '../http/paging.ts'
+import { problem } from '../http/problem.ts'
+import type { Products } from './products.ts'
+import { maxStock } from './restock.ts'
+
+const maxPrice = 100_000_000
+
+const productSchema = z
+  .object({
+    id,
+    name: z.string(),
+    price: z.int().openapi({ description: 'won' }),
+    stock: z.int().openapi({ description: 'what a buyer could still reserve at this moment' }),
+  })
+  .openapi('Product')
+
+const params = z.object({ productId: idInPath('productId') })
+
+const listProducts = createRoute({
+  method: 'get',
+  path: '/v1/products',
+  summary: 'Products by id, each with its exact stock',
+  tags: ['products'],
+  request: { query: pageQuery },
+  responses: { 200: jsonAnswer('A page of products', pageOf(productSchema)), ...problemResponses() },
+})
+
+const getProduct = createRoute({
+  method: 'get',
+  path: '/v1/products/{productId}',
+  summary: 'A product with its exact stock',
+  tags: ['products'],
+  request: { params },
+  responses: { 200: jsonAnswer('The product', productSchema), ...problemResponses('PRODUCT_NOT_FOUND') },
+})
+
+const createProduct = createRoute({
+  method: 'post',
+  path: '/v1/admin/products',
+  summary: 'Create a product',
+  tags: ['admin'],
+  security: [{ admin: [] }],
+  request: {
+    body: jsonBody(
+      z.strictObject({
+        name,
+        price: z.int().positive().max(maxPrice),
+        stock: z.int().nonnegative().max(maxStock),
+      }),
+    ),
+  },
+  responses: {
+    201: jsonAnswer('The product', productSchema),
+    ...problemResponses('UNAUTHENTICATED', 'FORBIDDEN', 'BODY_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE'),
+  },
+})
+
+const restock = createRoute({
+  method: 'post',
+  path: '/v1/admin/products/{productId}/restock',
+  summary: 'Add units to a product',
+  tags: ['admin'],
+  security: [{ admin: [] }],
+  request: { params, body: jsonBody(z.strictObject({ quantity: z.int().positive().max(maxStock) })) },
+  responses: {
+    200: jsonAnswer('The product with its new stock', productSchema),
+    ...problemResponses(
+      'UNAUTHENTICATED',
+      'FORBIDDEN',
+      'PRODUCT_NOT_FOUND',
+      'BODY_TOO_LARGE',
+      'UNSUPPORTED_MEDIA_TYPE',
+    ),
+  },
+})
+
+const productCursor = z.tuple([z.int().positive()])
+
+/** Adds the routes of products. */
+export function addProductRoutes(api: Api, products: Products): void {
+  api.openapi(listProducts, async (c) => {
+    const { limit, cursor } = c.req.valid('query')
+    const after = readCursor(c, cursor, productCursor)
+    if (after instanceof Response) return after
+    const found = await products.list(after?.[0] ?? 0, limit + 1)
+    return c.json(
+      toPage(found, limit, (product) => [product.id]),
+      200,
+    )
+  })
+
+  api.openapi(getProduct, async (c) => {
+    const product = await products.get(c.req.valid('param').productId)
+    return 'refused' in product ? problem(c, product) : c.json(product, 200)
+  })
+
+  api.openapi(createProduct, async (c) => c.json(await products.create(c.req.valid('json')), 201))
+
+  api.openapi(restock, async (c) => {
+    const { quantity } = c.req.valid('json')
+    const product = await products.restock(c.req.valid('param').productId, quantity)
+    return 'refused' in product ? problem(c, product) : c.json(product, 200)
+  })
+}

@@ -1,0 +1,110 @@
+import { keys } from './keys.ts'
+import type { RunScript } from './scripts.ts'
+
+export type CouponAdmission =
+  | { outcome: 'NOT_LOADED' | 'NOT_STARTED' | 'ENDED' | 'SOLD_OUT' }
+  | { outcome: 'ADMITTED'; entryId: string }
+  | { outcome: 'ALREADY_ISSUED' | 'IN_PROGRESS'; couponId: string }
+
+/** A grant as pending holds it. */
+export interface Grant {
+  entryId: string
+  couponId: string
+  userId: number
+}
+
+export interface PolicyState {
+  /** what remains, or null when the policy is not loaded */
+  remaining: number | null
+  holdersLoaded: boolean
+  settles: number
+  /** changes with every admission and every settlement */
+  revision: string
+  pendingCouponIds: string[]
+}
+
+/** The scripts of coupons as typed functions; what each does stands in its file in lua/. */
+export function couponScripts(run: RunScript) {
+  return {
+    /** Asks for a unit of the policy for a user. `couponId` is the id that the coupon will have if it is granted. */
+    async issueCoupon(policyId: number, userId: number, couponId: string): Promise<CouponAdmission> {
+      const [outcome, [id]] = await run(
+        'coupon.issue',
+        keys.couponPolicy(policyId),
+        keys.couponHolder(policyId, userId),
+        keys.couponPending(policyId),
+        couponId,
+        userId,
+      )
+      switch (outcome) {
+        case 'ADMITTED':
+          return { outcome, entryId: id as string }
+        case 'ALREADY_ISSUED':
+        case 'IN_PROGRESS':
+          return { outcome, couponId: id as string }
+        default:
+          return { outcome }
+      }
+    },
+
+    /** Takes grants of one policy out of pending; `heldId` is the coupon that the user holds in Postgres, or null. */
+    async settleCoupons(
+      policyId: number,
+      holdersExpireAt: number,
+      grants: (Grant & { heldId: string | null })[],
+    ): Promise<'SETTLED' | 'DROPPED'> {
+      const [outcome] = await run(
+        'coupon.settle',
+        2 + grants.length,
+        keys.couponPolicy(policyId),
+        keys.couponPending(policyId),
+        ...grants.map((grant) => keys.couponHolder(policyId, grant.userId)),
+        holdersExpireAt,
+        ...grants.flatMap((grant) => [grant.entryId, grant.couponId, grant.heldId ?? '']),
+      )
+      return outcome
+    },
+
+    /** What Redis holds of a policy at one instant. */
+    async inspectPolicy(policyId: number): Promise<PolicyState> {
+      const [outcome, [holdersLoaded, settles, revision, couponIds, remaining]] = await run(
+        'coupon.inspect',
+        keys.couponPolicy(policyId),
+        keys.couponPending(policyId),
+      )
+      return {
+        remaining: outcome === 'LOADED' ? (remaining as number) : null,
+        holdersLoaded: holdersLoaded === 1,
+        settles: settles as number,
+        revision: revision as string,
+        pendingCouponIds: couponIds as string[],
+      }
+    },
+
+    /** Makes a policy available, unless the loader's view of it is out of date. Times in ms. */
+    async loadPolicy(
+      policyId: number,
+      seen: { loader: string; settles: number },
+      policy: {
+        total: number
+        remaining: number
+        startsAt: number
+        endsAt: number
+        holdersExpireAt: number
+      },
+    ): Promise<'START_OVER' | 'READ_AGAIN' | 'LOADED'> {
+      const [outcome] = await run(
+        'coupon.load',
+        keys.couponPolicy(policyId),
+        seen.loader,
+        seen.settles,
+        policy.total,
+        policy.remaining,
+        policy.startsAt,
+        policy.endsAt,
+        policy.holdersExpireAt,
+      )
+      return outcome
+    },
+  }
+}

@@ -1,0 +1,161 @@
+import { keys } from './keys.ts'
+import type { RunScript } from './scripts.ts'
+
+/** Units of a product: a line of an order, a cancellation or a restock. */
+export interface Line {
+  productId: number
+  quantity: number
+}
+
+export type Reservation =
+  | { outcome: 'NOT_LOADED'; productIds: number[] }
+  | { outcome: 'RESERVED'; entryId: string }
+  | { outcome: 'INSUFFICIENT'; productId: number; available: number }
+
+/** An entry of a shard's pending stream. */
+export interface StockEntry {
+  entryId: string
+  kind: 'reserve' | 'cancel' | 'restock'
+  /** of the order, the cancellation or the restock */
+  id: string
+  /** the order reserved for or cancelled, empty for a restock */
+  orderId: string
+  lines: Line[]
+}
+
+/** What Postgres decided about an entry. */
+export interface StockSettlement {
+  entryId: string
+  lines: Line[]
+  /** Postgres has the effect; false: it never will */
+  committed: boolean
+  /** give the units to available; or drop the products, because Postgres found Redis wrong */
+  units: 'give' | 'keep' | 'drop'
+  /** count the lines as sold on `day` (yyyymmdd), or take them back */
+  sold: { day: string; sign: 1 | -1 } | null
+}
+
+/** A day of sales is kept for as long as the ranking and the midnight snapshot may ask for it, ms. */
+const salesKeptMs = 8 * 86_400_000
+/** Redis unpacks at most some thousand arguments in Lua. */
+const productsPerInspection = 1000
+
+const pairs = (lines: Line[]) => lines.flatMap((line) => [line.productId, line.quantity])
+const unitsCode = { give: 1, keep: 0, drop: -1 } as const
+
+/** The scripts of stock as typed functions; what each does stands in its file in lua/. */
+export function stockScripts(run: RunScript) {
+  return {
+    /** Takes the units of all lines, which lie in one shard, or of none. */
+    async reserveStock(shard: number, orderId: string, lines: Line[]): Promise<Reservation> {
+      const [outcome, rest] = await run(
+        'stock.reserve',
+        keys.stockAvailable(shard),
+        keys.stockPending(shard),
+        keys.stockEntry(shard, orderId),
+        orderId,
+        ...pairs(lines),
+      )
+      switch (outcome) {
+        case 'NOT_LOADED':
+          return { outcome, productIds: rest[0] as number[] }
+        case 'RESERVED':
+          return { outcome, entryId: rest[0] as string }
+        case 'INSUFFICIENT':
+          return { outcome, productId: rest[0] as number, available: rest[1] as number }
+      }
+    },
+
+    /** Leaves an entry for units that a cancellation or restock is about to bring. Gives the entry's id. */
+    async announceStock(
+      shard: number,
+      entry: { kind: 'cancel' | 'restock'; id: string; orderId: string; lines: Line[] },
+    ): Promise<string> {
+      const [, [entryId]] = await run(
+        'stock.announce',
+        keys.stockPending(shard),
+        keys.stockEntry(shard, entry.id),
+        entry.kind,
+        entry.id,
+        entry.orderId,
+        ...pairs(entry.lines),
+      )
+      return entryId as string
+    },
+
+    /** Takes entries of one shard out of pending and applies what Postgres decided. */
+    async settleStock(shard: number, settlements: StockSettlement[]): Promise<'SETTLED' | 'DROPPED'> {
+      const days = [...new Set(settlements.flatMap(({ sold }) => (sold ? [sold.day] : [])))]
+      const [outcome] = await run(
+        'stock.settle',
+        3 + days.length,
+        keys.stockAvailable(shard),
+        keys.stockPending(shard),
+        keys.stockLoading(shard),
+        ...days.map((day) => keys.stockSales(shard, day)),
+        salesKeptMs,
+        ...settlements.flatMap(({ entryId, lines, committed, units, sold }) => [
+          entryId,
+          committed ? 1 : 0,
+          unitsCode[units],
+          sold?.sign ?? 0,
+          sold ? days.indexOf(sold.day) + 1 : 0,
+          lines.length,
+          ...pairs(lines),
+        ]),
+      )
+      return outcome
+    },
+
+    /** What can still be reserved of products of one shard (null: not loaded), and all pending entries. */
+    async inspectStock(
+      shard: number,
+      productIds: number[],
+    ): Promise<{ units: (number | null)[]; entries: StockEntry[] }> {
+      const units: (number | null)[] = []
+      let entries: StockEntry[] = []
+      for (let from = 0; from < productIds.length; from += productsPerInspection) {
+        const [, [found, pending]] = await run(
+          'stock.inspect',
+          keys.stockAvailable(shard),
+          keys.stockPending(shard),
+          ...productIds.slice(from, from + productsPerInspection),
+        )
+        units.push(...(found as string[]).map((text) => (text === '' ? null : Number(text))))
+        entries = (pending as [string, string[]][]).map(([entryId, fields]) => stockEntryOf(entryId, fields))
+      }
+      return { units, entries }
+    },
+
+    /** Makes products available. Gives those that must be worked out anew. */
+    async loadStock(
+      shard: number,
+      token: string,
+      products: { productId: number; units: number }[],
+    ): Promise<number[]> {
+      const [outcome, [late]] = await run(
+        'stock.load',
+        keys.stockAvailable(shard),
+        keys.stockLoading(shard),
+        token,
+        ...products.flatMap(({ productId, units }) => [productId, units]),
+      )
+      return outcome === 'LOADED' ? [] : (late as number[])
+    },
+  }
+}
+
+/** Reads a pending entry from the flat list of its fields. */
+export function stockEntryOf(entryId: string, fields: string[]): StockEntry {
+  const lines: Line[] = []
+  for (let at = 6; at < fields.length; at += 2) {
+    lines.push({ productId: Number(fields[at]), quantity: Number(fields[at + 1]) })
+  }
+  return {
+    entryId,
+    kind: fields[1] as StockEntry['kind'],
+    id: fields[3] as string,
+    orderId: fields[5] as string,
+    lines,
+  }
+}
