@@ -11,8 +11,8 @@ import { createStock } from './product/stock.ts'
 export interface Recovery {
   /** Finishes or gives back what has been pending for longer than `minAgeMs`. Gives how much it took up. */
   finishAbandoned(minAgeMs: number): Promise<number>
-  /** Has loaded again what differs from Postgres. Gives how much differed. */
-  dropDrifted(): Promise<number>
+  /** Loads what Redis lacks, and again what differs from Postgres. Gives how much differed. */
+  reconcile(): Promise<number>
   /** Has everything loaded again: Redis may hold an older copy of its data (ALL-4). */
   dropAll(): Promise<void>
 }
@@ -43,7 +43,7 @@ export function createDomains(deps: Deps): Domains {
     coupons,
     products,
     orders,
-    recoveries: [coupons.recovery, createStockRecovery({ ...deps, stock, shards })],
+    recoveries: [coupons.recovery, createStockRecovery({ ...deps, stock, loader, shards })],
     async drain() {
       await Promise.all(commits.map((commit) => commit.drain()))
     },

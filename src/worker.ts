@@ -7,8 +7,8 @@ import { keys } from './redis/keys.ts'
 import { readRunIds } from './redis/run.ts'
 
 const lockTtlMs = 10_000
-/** Every so many runs the quantities in Redis are held against Postgres. */
-const runsPerDriftCheck = 5
+/** Every so many runs Redis is held against Postgres as a whole. */
+const runsPerReconciliation = 5
 
 /**
  * Has Redis loaded again if it is not the run that Postgres last saw: a restarted Redis may have come up with an older
@@ -43,10 +43,10 @@ export function startWorker(deps: Deps, recoveries: Recovery[]): () => Promise<v
   async function run(): Promise<void> {
     await locks.tryWith(keys.jobLock('recovery'), lockTtlMs, async () => {
       await noticeRedisRestart(deps, recoveries)
-      const isDriftCheckDue = runs++ % runsPerDriftCheck === 0
+      const isReconciliationDue = runs++ % runsPerReconciliation === 0
       for (const recovery of recoveries) {
         await recovery.finishAbandoned(env.RECOVERY_MIN_AGE_MS)
-        if (isDriftCheckDue) await recovery.dropDrifted()
+        if (isReconciliationDue) await recovery.reconcile()
       }
     })
   }

@@ -5,7 +5,7 @@ import { keys } from '../redis/keys.ts'
 import type { Scripts } from '../redis/scripts.ts'
 import type { PolicyGrant } from './coupon.grant.ts'
 import type { CouponCommit } from './coupon.issue.ts'
-import { remainingOf } from './coupon.load.ts'
+import { type PolicyLoader, remainingOf } from './coupon.load.ts'
 import { listPolicies } from './coupon.sql.ts'
 import { type CouponPolicy, holdersKeptMs } from './coupon.ts'
 
@@ -16,8 +16,11 @@ const grantsPerPolicy = 1000
 export interface CouponRecovery {
   /** Finishes grants that have been pending for longer than `minAgeMs`. Gives how many it took up. */
   finishAbandoned(minAgeMs: number): Promise<number>
-  /** Has policies loaded again whose quantity in Redis differs from Postgres. Gives how many differed. */
-  dropDrifted(): Promise<number>
+  /**
+   * Loads policies that are or will be open and that Redis lacks, and has those loaded again whose quantity differs
+   * from Postgres. Gives how many differed.
+   */
+  reconcile(): Promise<number>
   /** Has everything loaded again: Redis was restarted and may hold an older copy of its data (ALL-4). */
   dropAll(): Promise<void>
 }
@@ -28,10 +31,11 @@ export function createCouponRecovery(deps: {
   scripts: Scripts
   db: Database
   commit: CouponCommit
+  loader: PolicyLoader
   now(): number
   log: Logger
 }): CouponRecovery {
-  const { redis, scripts, db, commit, now, log } = deps
+  const { redis, scripts, db, commit, loader, now, log } = deps
 
   /** The policies that Redis may know, page by page. */
   async function* pages(): AsyncGenerator<(CouponPolicy & { issuedQuantity: number })[]> {
@@ -79,7 +83,7 @@ export function createCouponRecovery(deps: {
       return taken
     },
 
-    async dropDrifted() {
+    async reconcile() {
       let drifted = 0
       for await (const page of pages()) {
         const states = await Promise.all(page.map((policy) => scripts.inspectPolicy(policy.id)))
@@ -90,6 +94,10 @@ export function createCouponRecovery(deps: {
           return state !== undefined && state.remaining !== null && state.remaining !== expected
         })
         for (const policy of suspects) if (await dropIfDrifted(policy)) drifted++
+        for (const [index, policy] of page.entries()) {
+          const isMissing = states[index]?.remaining === null && policy.issueEndsAt.getTime() > now()
+          if (isMissing) await loader.load(policy)
+        }
       }
       return drifted
     },

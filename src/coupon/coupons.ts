@@ -108,7 +108,7 @@ export function createCoupons(deps: Deps) {
     findPolicy,
     listForUser,
     cancel,
-    recovery: createCouponRecovery({ ...deps, commit }),
+    recovery: createCouponRecovery({ ...deps, commit, loader }),
     commit,
   }
 }

@@ -22,6 +22,8 @@ export interface DatabaseSettings {
 export function connectionOptions(timeoutMs: number, applicationName: string) {
   return {
     connect_timeout: Math.ceil(timeoutMs / 1000),
+    // The client's own goes up to 20 s, which would outlast a restart of Postgres by far.
+    backoff: (retries: number) => Math.min(0.05 * 2 ** retries, 1),
     fetch_types: false,
     types: {
       bigint: { to: 20, from: [20], parse: Number, serialize: String },

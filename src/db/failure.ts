@@ -23,11 +23,17 @@ export function isDatabaseUnavailable(error: unknown): boolean {
   return error instanceof Unavailable || connectionCodes.test(codeOf(error))
 }
 
+/** Postgres went out of reach before COMMIT was sent: it is certain that nothing was committed. */
+export class NotCommitted extends Unavailable {
+  override name = 'NotCommitted'
+}
+
 /**
- * How a failed transaction is to be taken. `unknown` where a connection was lost: the commit may have gone through.
+ * How a failed transaction is to be taken. `unknown` where a connection was lost after COMMIT was sent: it may have gone through.
  * A server that answered with an error has rolled back; anything else that it refuses is a bug, and is final too.
  */
 export function classifyFailure(error: unknown): 'member' | 'transient' | 'unknown' | 'final' {
+  if (error instanceof NotCommitted) return 'final'
   if (error instanceof postgres.PostgresError) {
     if (byChance.test(error.code) || error.code === lostRace) return 'transient'
     if (byData.test(error.code)) return 'member'

@@ -1,6 +1,7 @@
 import postgres, { type Sql } from 'postgres'
 import { Unavailable } from '../errors.ts'
 import { connectionOptions } from './client.ts'
+import { classifyFailure, NotCommitted } from './failure.ts'
 import type { Statement } from './statement.ts'
 
 /** A transaction under way. All its statements go over one connection, in the order of the calls. */
@@ -17,7 +18,7 @@ export interface Transaction {
 export interface Transactions {
   /**
    * Runs `body` between BEGIN and COMMIT and gives its result once that is durable. Throws what Postgres answered, or
-   * Unavailable on a lost connection or a passed deadline.
+   * Unavailable on a lost connection or a passed deadline; NotCommitted when that was before COMMIT was sent.
    */
   run<Result>(body: (tx: Transaction) => Promise<Result>): Promise<Result>
   /** Transactions waiting for a lane, and lanes in use. */
@@ -102,8 +103,9 @@ export function openTransactions(settings: TransactionsSettings): Transactions {
     try {
       return await transact(lane, body)
     } catch (error) {
-      if (overdue) throw new Unavailable('the transaction passed its deadline', { cause: error })
-      throw error
+      if (!overdue) throw error
+      const Reason = error instanceof NotCommitted ? NotCommitted : Unavailable
+      throw new Reason('the transaction passed its deadline', { cause: error })
     } finally {
       clearTimeout(deadline)
       giveBack(lane)
@@ -190,7 +192,11 @@ async function transact<Result>(lane: Lane, body: (tx: Transaction) => Promise<R
     const answers = await Promise.allSettled(sent)
     // After a failed `write` Postgres refuses what follows; the reason is what failed first.
     const failed = answers.find((answer) => answer.status === 'rejected')
-    throw failed && isRefusedAfterFailure(error) ? failed.reason : error
+    const reason = failed && isRefusedAfterFailure(error) ? failed.reason : error
+    if (classifyFailure(reason) !== 'unknown') throw reason
+    throw reason instanceof Unavailable
+      ? new NotCommitted(reason.message, { cause: reason.cause })
+      : new NotCommitted('the transaction broke off before its COMMIT', { cause: reason })
   }
   const committed = send('commit', [], false)
   await Promise.allSettled(sent)

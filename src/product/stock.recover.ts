@@ -10,7 +10,7 @@ import type { Scripts } from '../redis/scripts.ts'
 import { type StockEntry, stockEntryOf } from '../redis/stock-scripts.ts'
 import { isEffective, listStock, readStockSnapshot } from './product.sql.ts'
 import { byShard, seoulDay } from './product.ts'
-import { availableUnits } from './stock.load.ts'
+import { availableUnits, type StockLoader } from './stock.load.ts'
 import type { Stock } from './stock.ts'
 
 /** Abandoned entries taken up a shard and run; the rest comes with the next run. */
@@ -20,8 +20,11 @@ const productsPerPage = 1000
 export interface StockRecovery {
   /** Settles entries that have been pending for longer than `minAgeMs`. Gives how many it took up. */
   finishAbandoned(minAgeMs: number): Promise<number>
-  /** Has products loaded again whose units in Redis differ from Postgres. Gives how many differed. */
-  dropDrifted(): Promise<number>
+  /**
+   * Loads products that Redis lacks, and has those loaded again whose units differ from Postgres. Gives how many
+   * differed.
+   */
+  reconcile(): Promise<number>
   /** Has everything loaded again: Redis was restarted and may hold an older copy of its data (ALL-4). */
   dropAll(): Promise<void>
 }
@@ -58,11 +61,12 @@ export function createStockRecovery(deps: {
   db: Database
   transactions: Transactions
   stock: Stock
+  loader: StockLoader
   shards: number
   now(): number
   log: Logger
 }): StockRecovery {
-  const { redis, scripts, db, transactions, stock, shards, now, log } = deps
+  const { redis, scripts, db, transactions, stock, loader, shards, now, log } = deps
   const allShards = Array.from({ length: shards }, (_, shard) => shard)
 
   async function readAbandoned(shard: number, untilMs: number): Promise<StockEntry[]> {
@@ -97,22 +101,20 @@ export function createStockRecovery(deps: {
       return taken
     },
 
-    async dropDrifted() {
+    async reconcile() {
       let drifted = 0
       let page = await listStock(db, 0, productsPerPage)
       while (page.length > 0) {
         for (const [shard, part] of byShard(page, ({ id }) => id, shards)) {
           const ids = part.map(({ id }) => id)
-          const drops = await findDrift(shard, ids)
-          // Under traffic the two stores cannot be read at one instant: only what differs twice, with Redis unchanged
-          // in between, has drifted.
-          if (drops.size === 0) continue
-          const again = await findDrift(shard, [...drops.keys()])
-          const certain = [...again].filter(([id, seen]) => drops.get(id) === seen).map(([id]) => id)
-          if (certain.length === 0) continue
-          log.error({ shard, productIds: certain }, 'stock drifted')
-          await redis.hdel(keys.stockAvailable(shard), ...certain.map(String))
-          drifted += certain.length
+          const { missing, differing } = await compare(shard, ids)
+          const certain = differing.size === 0 ? [] : await confirm(shard, differing)
+          if (certain.length > 0) {
+            log.error({ shard, productIds: certain }, 'stock drifted')
+            await redis.hdel(keys.stockAvailable(shard), ...certain.map(String))
+            drifted += certain.length
+          }
+          await loader.load([...missing, ...certain])
         }
         const last = page.at(-1)?.id ?? 0
         page = page.length < productsPerPage ? [] : await listStock(db, last, productsPerPage)
@@ -127,19 +129,35 @@ export function createStockRecovery(deps: {
     },
   }
 
-  /** Products whose units differ from Postgres, each with what Redis held of it. */
-  async function findDrift(shard: number, ids: number[]): Promise<Map<number, string>> {
+  /** Products that Redis lacks, and those whose units differ from Postgres, each with what Redis held of it. */
+  async function compare(
+    shard: number,
+    ids: number[],
+  ): Promise<{ missing: number[]; differing: Map<number, string> }> {
     const before = await scripts.inspectStock(shard, ids)
     const snapshot = await readStockSnapshot(db, ids, before.entries)
     const after = await scripts.inspectStock(shard, ids)
-    const drift = new Map<number, string>()
+    const missing: number[] = []
+    const differing = new Map<number, string>()
     ids.forEach((id, index) => {
-      const seen = fingerprint(id, before.units[index], before.entries)
-      if (before.units[index] === null || seen !== fingerprint(id, after.units[index], after.entries)) return
-      const expected = availableUnits(id, snapshot.stock.get(id) ?? 0, before.entries, snapshot)
-      if (expected !== before.units[index]) drift.set(id, seen)
+      const units = before.units[index]
+      const seen = fingerprint(id, units, before.entries)
+      if (units === null) missing.push(id)
+      else if (seen === fingerprint(id, after.units[index], after.entries)) {
+        const expected = availableUnits(id, snapshot.stock.get(id) ?? 0, before.entries, snapshot)
+        if (expected !== units) differing.set(id, seen)
+      }
     })
-    return drift
+    return { missing, differing }
+  }
+
+  /**
+   * Under traffic the two stores cannot be read at one instant: only what differs twice, with Redis unchanged in
+   * between, has drifted.
+   */
+  async function confirm(shard: number, differing: Map<number, string>): Promise<number[]> {
+    const again = await compare(shard, [...differing.keys()])
+    return [...again.differing].filter(([id, seen]) => differing.get(id) === seen).map(([id]) => id)
   }
 }
 

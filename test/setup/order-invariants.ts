@@ -104,7 +104,7 @@ async function expectSalesCounted({ sql, redis, env }: Harness): Promise<void> {
   }
   const counted: typeof expected = {}
   for (const key of (await redis.keys(keys.stockSales(0, '*').replace('{0}', '{*}'))).sort()) {
-    const flat = await redis.zrange(key, 0, -1, 'WITHSCORES')
+    const flat = await redis.zrange(key, '0', '-1', 'WITHSCORES')
     counted[key] = Object.fromEntries(
       flat.flatMap((member, index) => (index % 2 === 0 ? [[member, Number(flat[index + 1])]] : [])),
     )
