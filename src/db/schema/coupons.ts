@@ -31,6 +31,8 @@ export const coupons = pgTable(
       table.issuedAt.desc().nullsFirst(),
       table.id.desc().nullsFirst(),
     ),
+    // For the job that marks what has expired.
+    index('coupons_expiring').on(table.expiresAt).where(sql`${table.status} = 'AVAILABLE'`),
     check('coupons_user', sql`${table.userId} > 0`),
     check('coupons_rank', sql`${table.rank} > 0`),
     check('coupons_status', sql`${table.status} in ('AVAILABLE', 'USED', 'EXPIRED', 'CANCELED')`),

@@ -27,6 +27,8 @@ export const orders = pgTable(
       table.createdAt.desc().nullsFirst(),
       table.id.desc().nullsFirst(),
     ),
+    // The sales of a day are counted from here when Redis has lost them.
+    index('orders_paid_by_day').on(table.createdAt).where(sql`${table.status} = 'PAID'`),
     uniqueIndex('orders_one_live_per_coupon').on(table.couponId).where(sql`${table.status} = 'PAID'`),
     check('orders_user', sql`${table.userId} > 0`),
     check('orders_status', sql`${table.status} in ('PAID', 'FAILED', 'CANCELED')`),
