@@ -1,9 +1,11 @@
 -- stock.announce: leaves an entry in pending for units that Postgres is about to bring back or in (a cancellation, a
--- restock), so that they reach Redis once even if the process dies between the two stores.
+-- restock), so that they reach Redis once even if the process dies between the two stores. A loader that looked before
+-- does not know the entry, and may find its effect in Postgres: it starts over.
 -- Safe to run twice for the same id: the second run finds the entry of the first.
 --
 -- KEYS[1] pending  stream  entries that are not settled
 -- KEYS[2] entry    string  the entry of this id
+-- KEYS[3] loading  hash    product id → token of its loading
 -- ARGV[1] kind     cancel or restock
 -- ARGV[2] id       of the cancellation or restock
 -- ARGV[3] orderId  of the order that is cancelled, or ''
@@ -17,7 +19,11 @@ local made = redis.call('GET', KEYS[2])
 if made then return { ANNOUNCED, made } end
 
 local fields = { 'kind', ARGV[1], 'id', ARGV[2], 'orderId', ARGV[3] }
-for i = 4, #ARGV do fields[#fields + 1] = ARGV[i] end
+for i = 4, #ARGV, 2 do
+  fields[#fields + 1] = ARGV[i]
+  fields[#fields + 1] = ARGV[i + 1]
+  redis.call('HDEL', KEYS[3], ARGV[i])
+end
 local entryId = redis.call('XADD', KEYS[1], '*', unpack(fields))
 redis.call('SET', KEYS[2], entryId, 'PX', 600000)
 return { ANNOUNCED, entryId }

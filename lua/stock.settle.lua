@@ -4,13 +4,16 @@
 --
 -- KEYS[1] available  hash        product id → units
 -- KEYS[2] pending    stream
--- KEYS[3] loading    hash        product id → token of its loader
--- KEYS[4..] sales    sorted set  product id → quantity, one key a day concerned
+-- KEYS[3] loading    hash        product id → token of its loading
+-- KEYS[4] counted    hash        days whose sales are complete: day → 1
+-- KEYS[5] salesLog   list        there while sales are being counted anew: what was counted meanwhile
+-- KEYS[6..] sales    sorted set  product id → quantity, one key a day concerned
 -- ARGV[1] salesKeptMs     how long a day is kept
--- ARGV[2..] entryId, committed, units, sold, day, lines, then productId and quantity a line
+-- ARGV[2] days            how many days are concerned; their names follow (yyyymmdd), in the order of the keys
+-- ARGV[3..] entryId, committed, units, sold, day, lines, then productId and quantity a line
 --             committed: 1 when Postgres has the effect, 0 when it never will
 --             units: 1 gives the units to available, 0 does not, -1 says that available is wrong and is dropped
---             sold: 1 counts the lines as sold, -1 takes them back, 0 neither; day: which of the sales keys, from 1
+--             sold: 1 counts the lines as sold, -1 takes them back, 0 neither; day: which of the days, from 1
 --
 -- 0 SETTLED
 -- 1 DROPPED         products were dropped: the next call finds NOT_LOADED
@@ -19,13 +22,21 @@ local SETTLED, DROPPED = 0, 1
 
 local outcome = SETTLED
 local isLoading = redis.call('EXISTS', KEYS[3]) == 1
-local at = 2
+local isRecounting = redis.call('EXISTS', KEYS[5]) == 1
+local at = 3 + ARGV[2]
 while at <= #ARGV do
   local entryId, committed, units = ARGV[at], ARGV[at + 1] == '1', tonumber(ARGV[at + 2])
   local sold, day, lines = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
+  local logged
+  if isRecounting and sold ~= 0 then
+    local entry = redis.call('XRANGE', KEYS[2], entryId, entryId)[1]
+    if entry then logged = { entry[2][2], entry[2][4], entry[2][6], ARGV[2 + day] } end
+  end
   local removed = redis.call('XDEL', KEYS[2], entryId) == 1
   -- Redis lost an entry that Postgres went by (flushed, or an older copy): its count may lack it.
-  local isStale = units < 0 or (committed and not removed)
+  local isLost = committed and not removed
+  local isStale = units < 0 or isLost
+  if isLost and sold ~= 0 then redis.call('HDEL', KEYS[4], ARGV[2 + day]) end
 
   for line = 1, lines do
     local productId, quantity = ARGV[at + 4 + 2 * line], ARGV[at + 5 + 2 * line]
@@ -36,13 +47,20 @@ while at <= #ARGV do
       redis.call('HINCRBY', KEYS[1], productId, quantity)
     end
     if removed and sold ~= 0 then
-      local total = redis.call('ZINCRBY', KEYS[3 + day], sold * quantity, productId)
-      if tonumber(total) <= 0 then redis.call('ZREM', KEYS[3 + day], productId) end
-      redis.call('PEXPIRE', KEYS[3 + day], ARGV[1], 'NX')
+      local total = redis.call('ZINCRBY', KEYS[5 + day], sold * quantity, productId)
+      -- Below zero it stays: a cancellation can be settled before its order, whose sale then evens it out.
+      if tonumber(total) == 0 then redis.call('ZREM', KEYS[5 + day], productId) end
+      redis.call('PEXPIRE', KEYS[5 + day], ARGV[1], 'NX')
+      if logged then
+        logged[#logged + 1] = productId
+        logged[#logged + 1] = sold * quantity
+      end
     end
     -- A loader that read Postgres before this point has missed this entry: it starts over.
     if isLoading then redis.call('HDEL', KEYS[3], productId) end
   end
+  -- '<kind> <id> <orderId> <day>', then product and quantity a line
+  if logged then redis.call('RPUSH', KEYS[5], table.concat(logged, ' ')) end
   at = at + 6 + 2 * lines
 end
 return { outcome }

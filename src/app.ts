@@ -15,6 +15,7 @@ import { type Api, createApi } from './http/openapi.ts'
 import { createErrorHandler } from './http/problem.ts'
 import { requestId } from './http/request-id.ts'
 import { addOrderRoutes } from './order/order.routes.ts'
+import { addPopularRoutes } from './popular/popular.routes.ts'
 import { addProductRoutes } from './product/product.routes.ts'
 import { isRedisUnavailable } from './redis/client.ts'
 
@@ -46,6 +47,7 @@ export function buildApp(deps: Deps, isServing: () => boolean, domains: Domains 
   api.use('/v1/admin/*', adminOnly(deps.env.ADMIN_TOKEN))
   const idempotency = createIdempotency(deps)
   addBalanceRoutes(api, domains.balances, idempotency)
+  addPopularRoutes(api, domains.rankings)
   addProductRoutes(api, domains.products)
   addCouponRoutes(api, domains.coupons)
   addOrderRoutes(api, domains.orders, idempotency)

@@ -10,6 +10,8 @@ import { bindScripts } from './redis/scripts.ts'
 
 /** Coupons, charges, orders, cancellations: each has its own, and its own connections for it. */
 const groupCommits = 4
+/** Tries of a batch that fails by chance: enough for many writers of one balance to get through one by one (BAL-6). */
+const maxCommitAttempts = 16
 /** How long a write may wait for its batch, ms. One that waits longer is left to recovery. */
 const maxCommitWaitMs = 10_000
 
@@ -20,12 +22,15 @@ export interface Ambient {
   /** wall clock, ms */
   now?: () => number
   newId?: () => string
+  /** from 0 to below 1 */
+  random?: () => number
   log?: Logger
 }
 
 /** Opens the clients of both stores. Connections are made lazily; `close` ends them, Redis first. */
 export function openDeps(env: Env, ambient: Ambient = {}) {
   const log = ambient.log ?? pino({ level: env.LOG_LEVEL, base: { name: 'seonchak' } })
+  const random = ambient.random ?? Math.random
   const sources = readScripts()
   const redis = openRedis({
     url: env.REDIS_URL,
@@ -63,7 +68,8 @@ export function openDeps(env: Env, ambient: Ambient = {}) {
       maxInFlight: env.COMMIT_MAX_IN_FLIGHT,
       maxQueue: env.COMMIT_MAX_QUEUE,
       maxWaitMs: maxCommitWaitMs,
-      backoffMs: (attempt: number) => Math.random() * 4 ** (attempt - 1),
+      maxAttempts: maxCommitAttempts,
+      backoffMs: (attempt: number) => random() * Math.min(2 ** attempt, 64),
       now: () => performance.now(),
       onSettleError: (error: unknown) => log.warn({ err: error }, 'not settled, left to recovery'),
     },

@@ -2,6 +2,7 @@ import { type Balances, createBalances } from './balance/balances.ts'
 import { type Coupons, createCoupons } from './coupon/coupons.ts'
 import type { Deps } from './deps.ts'
 import { createOrders, type Orders } from './order/orders.ts'
+import { createRankings, type Rankings } from './popular/rankings.ts'
 import { createProducts, type Products } from './product/products.ts'
 import { createStockLoader } from './product/stock.load.ts'
 import { createStockRecovery } from './product/stock.recover.ts'
@@ -23,6 +24,7 @@ export interface Domains {
   coupons: Coupons
   products: Products
   orders: Orders
+  rankings: Rankings
   recoveries: Recovery[]
   /** Refuses new writes and resolves when those under way have ended. */
   drain(): Promise<void>
@@ -43,6 +45,7 @@ export function createDomains(deps: Deps): Domains {
     coupons,
     products,
     orders,
+    rankings: createRankings({ ...deps, products }),
     recoveries: [coupons.recovery, createStockRecovery({ ...deps, stock, loader, shards })],
     async drain() {
       await Promise.all(commits.map((commit) => commit.drain()))

@@ -7,6 +7,7 @@ import { openDeps } from './deps.ts'
 import { createDomains } from './domains.ts'
 import { EnvError, readEnv } from './env.ts'
 import { untilReady } from './redis/client.ts'
+import { startScheduler } from './scheduler.ts'
 import { noticeRedisRestart, startWorker } from './worker.ts'
 
 /** Runs the program until SIGTERM or SIGINT. Gives the exit code. */
@@ -35,6 +36,7 @@ async function main(): Promise<number> {
   }
 
   const stopWorker = env.ROLES.includes('worker') ? startWorker(deps, domains.recoveries) : undefined
+  const stopScheduler = env.ROLES.includes('scheduler') ? startScheduler(deps, domains) : undefined
   isServing = true
   const address = server.address()
   log.info({ roles: env.ROLES, port: typeof address === 'object' ? address?.port : address }, 'serving')
@@ -50,7 +52,7 @@ async function main(): Promise<number> {
     process.exit(1)
   }, env.SHUTDOWN_TIMEOUT_MS)
   await closeServer(server)
-  await stopWorker?.()
+  await Promise.all([stopWorker?.(), stopScheduler?.()])
   await domains.drain()
   await deps.close()
   clearTimeout(overdue)

@@ -96,7 +96,10 @@ export interface KnownEffects {
 }
 
 /** Whether Postgres has the effect of an entry: the stock taken by a paid order, or brought by the other two. */
-export function isEffective(entry: StockEntry, known: KnownEffects): boolean {
+export function isEffective(
+  entry: Pick<StockEntry, 'kind' | 'id' | 'orderId'>,
+  known: KnownEffects,
+): boolean {
   const order = known.orders.get(entry.orderId)
   switch (entry.kind) {
     case 'reserve':

@@ -23,8 +23,9 @@ export interface StockLoader {
 
 /**
  * Makes the loader. What is available is the stock in Postgres, corrected by the pending entries as that same snapshot
- * knows them: see `availableUnits`. A settlement or flush between the look at Redis and the write makes a product
- * start over (see lua/stock.load.lua).
+ * knows them: see `availableUnits`. An announcement, settlement or flush between the look at Redis and the write takes
+ * the token away, and the product starts over (see lua/stock.load.lua). Loaders of several processes share the token:
+ * with one each they would take it from each other for as long as they are at it.
  */
 export function createStockLoader(deps: {
   redis: Redis
@@ -42,35 +43,38 @@ export function createStockLoader(deps: {
     const existing = new Set<number>()
     let todo = productIds
     for (let attempt = 0; attempt < maxAttempts; attempt++) {
-      const token = newId()
-      // Written before anything is looked at, so that a settlement or a flush from here on is noticed.
-      await redis.hset(
-        keys.stockLoading(shard),
-        Object.fromEntries(todo.map((productId) => [productId, token])),
-      )
+      // Taken before anything is looked at, so that whatever happens from here on is noticed.
+      const tokens = await takeTokens(shard, todo)
       const { units, entries } = await scripts.inspectStock(shard, todo)
-      todo = todo.filter((productId, index) => {
-        if (units[index] === null) return true
-        existing.add(productId)
-        return false
-      })
-      if (todo.length === 0) return existing
-      const snapshot = await readStockSnapshot(db, todo, entries)
-      const found = todo.flatMap((productId) => {
+      const absent = todo.filter((_, index) => units[index] === null)
+      const snapshot = await readStockSnapshot(db, absent, entries)
+      const found = absent.flatMap((productId) => {
         const stock = snapshot.stock.get(productId)
-        return stock === undefined
-          ? []
-          : [{ productId, units: availableUnits(productId, stock, entries, snapshot) }]
+        if (stock === undefined) return []
+        const token = tokens.get(productId) ?? ''
+        return [{ productId, token, units: availableUnits(productId, stock, entries, snapshot) }]
       })
-      if (found.length === 0) return existing
-      const late = await scripts.loadStock(shard, token, found)
-      for (const { productId } of found) if (!late.includes(productId)) existing.add(productId)
-      log.debug({ shard, loaded: found.length - late.length, late: late.length }, 'products loaded')
-      todo = late
+      // Nothing is left to do for those that are loaded by now and those that do not exist: no token stays for them.
+      const idle = todo.filter((id) => !found.some(({ productId }) => productId === id))
+      if (idle.length > 0) await redis.hdel(keys.stockLoading(shard), ...idle.map(String))
+      for (const productId of todo) if (!absent.includes(productId)) existing.add(productId)
+      for (const { productId } of found) existing.add(productId)
+
+      todo = found.length === 0 ? [] : await scripts.loadStock(shard, found)
+      log.debug({ shard, loaded: found.length - todo.length, late: todo.length }, 'products loaded')
       if (todo.length === 0) return existing
       await pause(betweenAttemptsMs)
     }
     throw new Unavailable('products could not be loaded')
+  }
+
+  /** The token of each product: the first of its loaders has written it. */
+  async function takeTokens(shard: number, productIds: number[]): Promise<Map<number, string | null>> {
+    const key = keys.stockLoading(shard)
+    const token = newId()
+    await Promise.all(productIds.map((productId) => redis.hsetnx(key, String(productId), token)))
+    const tokens = await redis.hmget(key, ...productIds.map(String))
+    return new Map(productIds.map((productId, index) => [productId, tokens[index] ?? null]))
   }
 
   return {

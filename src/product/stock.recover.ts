@@ -124,7 +124,14 @@ export function createStockRecovery(deps: {
 
     async dropAll() {
       await Promise.all(
-        allShards.map((shard) => redis.del(keys.stockAvailable(shard), keys.stockLoading(shard))),
+        allShards.map((shard) =>
+          redis.del(
+            keys.stockAvailable(shard),
+            keys.stockLoading(shard),
+            keys.stockCounted(shard),
+            keys.stockSalesLog(shard),
+          ),
+        ),
       )
     },
   }

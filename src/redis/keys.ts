@@ -13,6 +13,9 @@ export const keys = {
   stockEntry: (shard: number, id: string) => `stock:{${shard}}:entry:${id}`,
   /** `day` is yyyymmdd in Asia/Seoul */
   stockSales: (shard: number, day: string) => `stock:{${shard}}:sales:${day}`,
+  /** the days whose sales are complete */
+  stockCounted: (shard: number) => `stock:{${shard}}:counted`,
+  stockSalesLog: (shard: number) => `stock:{${shard}}:sales-log`,
   /** a call with an Idempotency-Key that is under way; `digest` of its user, route and key */
   idempotencyClaim: (digest: string) => `idempotency:{${digest}}`,
   /** redlock keys: who loads a policy, who runs a singleton job */

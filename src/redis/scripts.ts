@@ -1,5 +1,6 @@
 import type { Redis } from 'ioredis'
 import { couponScripts } from './coupon-scripts.ts'
+import { salesScripts } from './sales-scripts.ts'
 import type { ScriptSource } from './script-source.ts'
 import { stockScripts } from './stock-scripts.ts'
 
@@ -22,6 +23,10 @@ export const scriptOutcomes = {
   'stock.settle': ['SETTLED', 'DROPPED'],
   'stock.inspect': ['INSPECTED'],
   'stock.load': ['START_OVER', 'LOADED'],
+  'sales.begin': ['BEGUN'],
+  'sales.look': ['LOST', 'LOOKED'],
+  'sales.finish': ['LOST', 'COUNTED'],
+  'sales.top': ['NOT_COUNTED', 'COUNTED'],
 } as const satisfies Record<string, readonly string[]>
 
 export type ScriptName = keyof typeof scriptOutcomes
@@ -61,5 +66,5 @@ export function bindScripts(
     return [outcome, rest]
   }
 
-  return { ...couponScripts(run), ...stockScripts(run) }
+  return { ...couponScripts(run), ...stockScripts(run), ...salesScripts(run) }
 }

@@ -36,7 +36,7 @@ export interface StockSettlement {
 }
 
 /** A day of sales is kept for as long as the ranking and the midnight snapshot may ask for it, ms. */
-const salesKeptMs = 8 * 86_400_000
+export const salesKeptMs = 8 * 86_400_000
 /** Redis unpacks at most some thousand arguments in Lua. */
 const productsPerInspection = 1000
 
@@ -75,6 +75,7 @@ export function stockScripts(run: RunScript) {
         'stock.announce',
         keys.stockPending(shard),
         keys.stockEntry(shard, entry.id),
+        keys.stockLoading(shard),
         entry.kind,
         entry.id,
         entry.orderId,
@@ -88,12 +89,16 @@ export function stockScripts(run: RunScript) {
       const days = [...new Set(settlements.flatMap(({ sold }) => (sold ? [sold.day] : [])))]
       const [outcome] = await run(
         'stock.settle',
-        3 + days.length,
+        5 + days.length,
         keys.stockAvailable(shard),
         keys.stockPending(shard),
         keys.stockLoading(shard),
+        keys.stockCounted(shard),
+        keys.stockSalesLog(shard),
         ...days.map((day) => keys.stockSales(shard, day)),
         salesKeptMs,
+        days.length,
+        ...days,
         ...settlements.flatMap(({ entryId, lines, committed, units, sold }) => [
           entryId,
           committed ? 1 : 0,
@@ -127,18 +132,16 @@ export function stockScripts(run: RunScript) {
       return { units, entries }
     },
 
-    /** Makes products available. Gives those that must be worked out anew. */
+    /** Makes products available, each under the token that was there before. Gives those to be worked out anew. */
     async loadStock(
       shard: number,
-      token: string,
-      products: { productId: number; units: number }[],
+      products: { productId: number; token: string; units: number }[],
     ): Promise<number[]> {
       const [outcome, [late]] = await run(
         'stock.load',
         keys.stockAvailable(shard),
         keys.stockLoading(shard),
-        token,
-        ...products.flatMap(({ productId, units }) => [productId, units]),
+        ...products.flatMap(({ productId, token, units }) => [productId, token, units]),
       )
       return outcome === 'LOADED' ? [] : (late as number[])
     },

@@ -1,0 +1,33 @@
+-- sales.finish: puts the sales of one day in place that were counted from Postgres, with what was settled since the
+-- look added to them, and marks the day as complete.
+--
+-- KEYS[1] salesLog  list
+-- KEYS[2] counted   hash        day → 1
+-- KEYS[3] sales     sorted set  of the day
+-- ARGV[1] token
+-- ARGV[2] day          yyyymmdd
+-- ARGV[3] looked       how much of the log the count includes
+-- ARGV[4] salesKeptMs
+-- ARGV[5..] productId, quantity   two a product
+--
+-- 0 LOST     flushed, expired, or begun anew by another
+-- 1 COUNTED
+
+local LOST, COUNTED = 0, 1
+
+if redis.call('LINDEX', KEYS[1], 0) ~= ARGV[1] then return { LOST } end
+
+redis.call('DEL', KEYS[3])
+for i = 5, #ARGV, 2 do redis.call('ZADD', KEYS[3], ARGV[i + 1], ARGV[i]) end
+for _, text in ipairs(redis.call('LRANGE', KEYS[1], 1 + ARGV[3], -1)) do
+  local words = {}
+  for word in string.gmatch(text, '%S+') do words[#words + 1] = word end
+  for i = 5, #words, 2 do
+    if words[4] == ARGV[2] then redis.call('ZINCRBY', KEYS[3], words[i + 1], words[i]) end
+  end
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', 0)
+redis.call('PEXPIRE', KEYS[3], ARGV[4])
+redis.call('HSET', KEYS[2], ARGV[2], 1)
+redis.call('PEXPIRE', KEYS[2], ARGV[4])
+return { COUNTED }
