@@ -1,0 +1,45 @@
+export type BannerFacts = {
+  baseUrl: string
+  /** one line per store: what it is and where */
+  postgres: string
+  redis: string
+  dataDir: string
+  logs: readonly string[]
+  adminToken: string
+  policyId: number
+  userId: number
+}
+
+/**
+ * What a newcomer is told when everything runs: where it is, where data and logs lie, the admin token, and a first
+ * call that works when pasted.
+ */
+export function banner(facts: BannerFacts): string {
+  const { baseUrl, postgres, redis, dataDir, logs, adminToken, policyId, userId } = facts
+  const rows = [
+    ['service', `${baseUrl}   API description at ${baseUrl}/docs`],
+    ['postgres', postgres],
+    ['redis', redis],
+    ['data', `${dataDir}   kept until you delete it`],
+    ['logs', logs.join('  ')],
+    ['admin', `Authorization: Bearer ${adminToken}`],
+  ]
+  return `
+seonchak runs. Ctrl-C stops everything.
+
+${rows.map(([name = '', text = '']) => `  ${name.padEnd(9)} ${text}`).join('\n')}
+
+Issue the first coupon:
+
+  curl -sS -X POST ${baseUrl}/v1/coupon-policies/${policyId}/issue \\
+    -H 'content-type: application/json' -d '{"userId": ${userId}}'
+`
+}
+
+/** A URL for the screen, without its password. */
+export function withoutPassword(url: string): string {
+  if (!URL.canParse(url)) return url
+  const shown = new URL(url)
+  if (shown.password) shown.password = '***'
+  return shown.href
+}

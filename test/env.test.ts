@@ -1,0 +1,141 @@
+import { describe, expect, it } from 'vitest'
+import { describeEnv, EnvError, readEnv } from '../src/env.ts'
+
+const stores = { DATABASE_URL: 'postgres://app@db:5432/shop', REDIS_URL: 'redis://cache:6379' }
+
+function faultsOf(source: Record<string, string | undefined>): string[] {
+  try {
+    readEnv(source)
+  } catch (error) {
+    if (error instanceof EnvError) return error.faults
+    throw error
+  }
+  return []
+}
+
+describe('defaults', () => {
+  it('are enough with the URLs of both stores', () => {
+    expect(readEnv(stores)).toMatchObject({
+      ...stores,
+      NODE_ENV: 'production',
+      HOST: '0.0.0.0',
+      PORT: 3000,
+      ROLES: ['api', 'worker', 'scheduler'],
+      LOG_LEVEL: 'info',
+      DATABASE_POOL: 10,
+      DATABASE_TIMEOUT_MS: 5000,
+      REDIS_TIMEOUT_MS: 2000,
+      COMMIT_MAX_BATCH: 500,
+      COMMIT_MAX_IN_FLIGHT: 2,
+      COMMIT_MAX_QUEUE: 20_000,
+      RECOVERY_INTERVAL_MS: 1000,
+      RECOVERY_MIN_AGE_MS: 3000,
+      SHUTDOWN_TIMEOUT_MS: 10_000,
+    })
+    expect(readEnv(stores)).not.toHaveProperty('ADMIN_TOKEN')
+  })
+
+  it('stand in for empty variables', () => {
+    const empty = Object.fromEntries(describeEnv().map(({ name }) => [name, '']))
+    expect(readEnv({ ...empty, ...stores })).toEqual(readEnv(stores))
+    expect(faultsOf({ ...empty, REDIS_URL: stores.REDIS_URL })).toEqual(['DATABASE_URL is not set'])
+  })
+
+  it('are what the documentation says', () => {
+    const env: Record<string, unknown> = { ...readEnv(stores) }
+    const documented = describeEnv()
+    expect(documented.length).toBeGreaterThanOrEqual(17)
+    for (const { name, fallback } of documented) {
+      expect([name, fallback]).toEqual([name, name in stores ? '' : String(env[name] ?? '')])
+    }
+    expect(documented).toContainEqual({
+      name: 'PORT',
+      fallback: '3000',
+      meaning: 'port to listen on; 0 picks a free one',
+    })
+  })
+
+  it('leave variables of others alone', () => {
+    expect(readEnv({ ...stores, PATH: '/bin', npm_config_yes: 'true' })).toEqual(readEnv(stores))
+  })
+})
+
+describe('given values', () => {
+  it('are taken over, numbers as numbers', () => {
+    const given = {
+      DATABASE_URL: 'postgresql://app:secret@db/shop?sslmode=require',
+      REDIS_URL: 'rediss://:secret@cache:6380/3',
+      PORT: '0',
+      LOG_LEVEL: 'silent',
+      ADMIN_TOKEN: 'sixteen-letters!',
+      COMMIT_MAX_BATCH: '1',
+    }
+    expect(readEnv(given)).toMatchObject({ ...given, PORT: 0, COMMIT_MAX_BATCH: 1 })
+  })
+
+  it.each([
+    ['api', ['api']],
+    ['worker,scheduler', ['worker', 'scheduler']],
+    [' api , worker ', ['api', 'worker']],
+  ])('ROLES=%s names %j', (text, roles) => {
+    expect(readEnv({ ...stores, ROLES: text }).ROLES).toEqual(roles)
+  })
+
+  it.each(['apis', 'api,', ',', 'api worker', 'API'])('ROLES=%s is refused', (text) => {
+    const faults = faultsOf({ ...stores, ROLES: text })
+    expect(faults.length).toBeGreaterThanOrEqual(1)
+    for (const fault of faults) expect(fault).toMatch(/^ROLES: .*"api"\|"worker"\|"scheduler"/)
+  })
+
+  it.each([
+    ['PORT', '65536'],
+    ['PORT', '-1'],
+    ['PORT', '80.5'],
+    ['PORT', 'http'],
+    ['DATABASE_POOL', '0'],
+    ['DATABASE_TIMEOUT_MS', '99'],
+    ['REDIS_TIMEOUT_MS', '1e9'],
+    ['COMMIT_MAX_BATCH', '0'],
+    ['COMMIT_MAX_IN_FLIGHT', '33'],
+    ['COMMIT_MAX_QUEUE', 'many'],
+    ['ADMIN_TOKEN', 'too-short'],
+    ['LOG_LEVEL', 'loud'],
+    ['DATABASE_URL', 'mysql://db/shop'],
+    ['DATABASE_URL', 'db:5432'],
+    ['REDIS_URL', 'http://cache'],
+  ])('%s=%s is refused, by the name of the variable', (name, value) => {
+    const faults = faultsOf({ ...stores, [name]: value })
+    expect(faults).toHaveLength(1)
+    expect(faults[0]).toMatch(new RegExp(`^${name}: \\S`))
+  })
+})
+
+it('tells every fault at once, each with its variable and none with a value', () => {
+  const values = {
+    REDIS_URL: 'ftp://user:hunter2@cache',
+    PORT: 'hunter2',
+    ROLES: 'hunter2,api',
+    LOG_LEVEL: 'hunter2',
+    ADMIN_TOKEN: 'hunter2',
+    COMMIT_MAX_QUEUE: '20170401.5',
+  }
+  const faults = faultsOf(values)
+  expect(faults.map((fault) => fault.split(/[: ]/)[0])).toEqual([
+    'PORT',
+    'ROLES',
+    'LOG_LEVEL',
+    'DATABASE_URL',
+    'REDIS_URL',
+    'ADMIN_TOKEN',
+    'COMMIT_MAX_QUEUE',
+  ])
+  expect(faults).toContain('DATABASE_URL is not set')
+  expect(faults).toContain('REDIS_URL: must be a URL that starts with redis:// or rediss://')
+
+  const thrown = new EnvError(faults)
+  expect(thrown.message).toBe(
+    `The environment is not valid:\n${faults.map((fault) => `  ${fault}`).join('\n')}`,
+  )
+  expect(thrown.message).not.toContain('hunter2')
+  expect(thrown.message).not.toContain('20170401')
+})

@@ -1,0 +1,165 @@
+import { once } from 'node:events'
+import { request as httpRequest, type OutgoingHttpHeaders, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { createAdaptorServer } from '@hono/node-server'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type Harness, startHarness } from '../setup/harness.ts'
+
+const path = '/v1/coupon-policies/1/issue'
+const maxBytes = 64 * 1024
+let harness: Harness
+let server: Server
+
+beforeAll(async () => {
+  harness = await startHarness()
+  server = createAdaptorServer({ fetch: harness.app.fetch }) as Server
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+})
+afterAll(async () => {
+  server.close()
+  await once(server, 'close')
+  await harness.stop()
+})
+
+/** Posts over a socket, as bytes: with Content-Length, or in chunks where a list is given. */
+async function post(body: string | Buffer | string[], headers: OutgoingHttpHeaders = {}) {
+  const sending = httpRequest({
+    host: '127.0.0.1',
+    port: (server.address() as AddressInfo).port,
+    path,
+    method: 'POST',
+    agent: false,
+    headers: Array.isArray(body) ? headers : { 'Content-Length': Buffer.byteLength(body), ...headers },
+  })
+  // What is refused before it is read may be cut off; the answer counts.
+  sending.on('error', () => undefined)
+  for (const part of Array.isArray(body) ? body : [body]) sending.write(part)
+  sending.end()
+  const [response] = await once(sending, 'response')
+  let text = ''
+  for await (const part of response.setEncoding('utf8')) text += part
+  return { status: response.statusCode, headers: response.headers, body: JSON.parse(text) }
+}
+
+const json = { 'Content-Type': 'application/json' }
+const padded = (bytes: number) => '{"userId":0}'.padEnd(bytes, ' ')
+
+describe('size', () => {
+  it.each([1, 2, 10])('over 64 KiB by announced length is 413 (%i times)', async (times) => {
+    const { status, headers, body } = await post(padded(maxBytes * times + 1), json)
+    expect([status, body.code]).toEqual([413, 'BODY_TOO_LARGE'])
+    expect(headers).toMatchObject({ 'content-type': 'application/problem+json', connection: 'close' })
+    expect(body).toMatchObject({ detail: 'At most 65536 bytes are taken.', instance: path })
+  })
+
+  it('over 64 KiB in chunks that announce nothing is 413', async () => {
+    const { status, headers, body } = await post([padded(maxBytes), ' '], json)
+    expect([status, body.code, headers.connection]).toEqual([413, 'BODY_TOO_LARGE', 'close'])
+  })
+
+  it('of an endless body is refused without waiting for its end', async () => {
+    const stream = new ReadableStream({
+      pull(controller) {
+        controller.enqueue(new TextEncoder().encode(padded(10_000)))
+      },
+    })
+    const response = await harness.app.request(path, {
+      method: 'POST',
+      body: stream,
+      headers: json,
+      duplex: 'half',
+    } as RequestInit)
+    expect(response.status).toBe(413)
+  })
+
+  it('of exactly 64 KiB is taken, announced or in chunks', async () => {
+    for (const body of [padded(maxBytes), [padded(maxBytes - 5), '     ']]) {
+      const answer = await post(body, json)
+      expect([answer.status, answer.body.code]).toEqual([400, 'VALIDATION_FAILED'])
+      expect(answer.body.errors).toEqual([{ path: 'userId', message: expect.any(String) }])
+    }
+  })
+
+  it('is counted in bytes, not in characters', async () => {
+    const body = `{"userId":"${'선'.repeat(maxBytes / 3)}"}`
+    expect(body.length).toBeLessThan(maxBytes)
+    expect((await post(body, json)).status).toBe(413)
+  })
+
+  it('over 64 KiB is 413 under the admin routes too', async () => {
+    const answer = await harness.call('POST', '/v1/admin/coupon-policies', padded(maxBytes + 1))
+    expect([answer.status, answer.body.code]).toEqual([413, 'BODY_TOO_LARGE'])
+  })
+})
+
+describe('type', () => {
+  it.each([
+    'text/plain',
+    'application/x-www-form-urlencoded',
+    'multipart/form-data; boundary=x',
+    'application/json; charset=utf-16',
+    'application/json; charset=iso-8859-1',
+    'application/json; charset=utf-8; charset=utf-16',
+    'application/jsonp',
+    'application/vnd.api+json',
+    'text/json',
+    'json',
+    '*/*',
+    'application/json, text/plain',
+    // Right by RFC 9110, but nobody sends it and the validator does not know it.
+    'application/json ; charset=utf-8',
+  ])('%s is 415', async (type) => {
+    const { status, headers, body } = await post('{"userId":1}', { 'Content-Type': type })
+    expect([status, body.code]).toEqual([415, 'UNSUPPORTED_MEDIA_TYPE'])
+    expect(headers['content-type']).toBe('application/problem+json')
+  })
+
+  it('none with a body is 415, announced, in chunks or in memory', async () => {
+    for (const body of ['{"userId":1}', ['{"userId":1}']]) {
+      const answer = await post(body)
+      expect([answer.status, answer.body.code]).toEqual([415, 'UNSUPPORTED_MEDIA_TYPE'])
+    }
+    const bytes = new TextEncoder().encode('{"userId":1}')
+    expect((await harness.app.request(path, { method: 'POST', body: bytes })).status).toBe(415)
+  })
+
+  it('none without a body is judged by the schema', async () => {
+    const answer = await post('')
+    expect([answer.status, answer.body.code]).toEqual([400, 'VALIDATION_FAILED'])
+  })
+
+  it.each([
+    'application/json',
+    'application/json; charset=utf-8',
+    'application/json;charset=UTF-8',
+    'application/json; charset="utf-8"',
+    'Application/JSON',
+  ])('%s is taken', async (type) => {
+    // Valid, so that the route is reached: there is no such policy.
+    const answer = await post('{"userId":1}', { 'Content-Type': type })
+    expect([answer.status, answer.body.code]).toEqual([404, 'COUPON_POLICY_NOT_FOUND'])
+  })
+})
+
+describe('content', () => {
+  it.each(['', '{', '{"userId":1', '{"userId":1}}', "{'userId':1}", 'undefined', '{"userId":01}', '\u0000'])(
+    'that is not JSON is 400: %j',
+    async (text) => {
+      const { status, body } = await post(text, json)
+      expect([status, body.code]).toEqual([400, 'VALIDATION_FAILED'])
+      expect(body.errors).toEqual([{ path: '', message: 'The body is not valid JSON' }])
+    },
+  )
+
+  it.each(['null', '[]', '1', '"text"', 'true'])('that is JSON and no object is 400: %s', async (text) => {
+    const { status, body } = await post(text, json)
+    expect([status, body.code]).toEqual([400, 'VALIDATION_FAILED'])
+    expect(body.errors).toEqual([{ path: '', message: expect.stringMatching(/object/) }])
+  })
+
+  it('that is not UTF-8 does no harm', async () => {
+    const { status } = await post(Buffer.from([0x7b, 0x22, 0xff, 0xfe, 0x22, 0x3a, 0x31, 0x7d]), json)
+    expect(status).toBe(400)
+  })
+})
