@@ -1,4 +1,4 @@
-import { type Placeholder, sql } from 'drizzle-orm'
+import { sql } from 'drizzle-orm'
 import { type Refusal, refuse } from '../errors.ts'
 import { idempotencyKeys } from './schema/index.ts'
 import { statement } from './statement.ts'
@@ -36,7 +36,7 @@ export interface KeptAnswer extends CallId, Answer {
 }
 
 /** Reads kept answers; `calls` is a JSON list of user_id, route, key: see `callsParameter`. */
-export const selectKept = (calls: string | Placeholder) => sql`
+export const selectKept = (calls: string | ReturnType<typeof sql.placeholder>) => sql`
   select kept.user_id as "userId", kept.route as "route", kept.key as "key", kept.fingerprint as "fingerprint",
     kept.status as "status", kept.answer as "answer"
   from json_to_recordset(${calls}::text::json) as call (user_id bigint, route text, key text)
