@@ -6,7 +6,8 @@
 -- KEYS[2] pending  stream
 -- KEYS[3..] holder string  one a grant
 -- ARGV[1] holdersExpireAt  ms
--- ARGV[2..] entryId, couponId, heldId   three a grant; heldId is the coupon that the user holds in Postgres, or ''
+-- ARGV[2..] entryId, couponId, heldId   three a grant; heldId is the coupon that the user holds in Postgres, '' when
+--                                      Postgres refused, 'back' when the grant never got there and is given back
 --
 -- 0 SETTLED
 -- 1 DROPPED         Redis was stale: the next call finds NOT_LOADED
@@ -19,13 +20,17 @@ for i = 3, #KEYS do
   local entryId, couponId, heldId = ARGV[at], ARGV[at + 1], ARGV[at + 2]
   local removed = redis.call('XDEL', KEYS[2], entryId)
 
-  if heldId ~= '' then
+  if heldId ~= '' and heldId ~= 'back' then
     redis.call('SET', KEYS[i], heldId, 'PXAT', ARGV[1])
   elseif string.sub(redis.call('GET', KEYS[i]) or '', 1, 36) == couponId then
     redis.call('DEL', KEYS[i])
   end
 
-  if heldId ~= couponId then
+  if heldId == 'back' then
+    if removed == 1 and redis.call('HEXISTS', KEYS[1], 'remaining') == 1 then
+      redis.call('HINCRBY', KEYS[1], 'remaining', 1)
+    end
+  elseif heldId ~= couponId then
     quantityIsStale, holdersAreStale = true, true
   elseif removed == 0 then
     -- Redis lost this grant (flushed, or an older copy), so its count may lack the unit.

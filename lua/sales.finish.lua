@@ -26,7 +26,8 @@ for _, text in ipairs(redis.call('LRANGE', KEYS[1], 1 + ARGV[3], -1)) do
     if words[4] == ARGV[2] then redis.call('ZINCRBY', KEYS[3], words[i + 1], words[i]) end
   end
 end
-redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', 0)
+-- What is below zero stays, as in stock.settle: a sale that is still to be settled evens it out.
+redis.call('ZREMRANGEBYSCORE', KEYS[3], 0, 0)
 redis.call('PEXPIRE', KEYS[3], ARGV[4])
 redis.call('HSET', KEYS[2], ARGV[2], 1)
 redis.call('PEXPIRE', KEYS[2], ARGV[4])

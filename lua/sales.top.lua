@@ -24,7 +24,7 @@ local flat = redis.call(unpack(union))
 local best, last = {}, nil
 for i = #flat - 1, 1, -2 do
   local quantity = tonumber(flat[i + 1])
-  if #best >= 2 * ARGV[1] and quantity < last then break end
+  if quantity <= 0 or (#best >= 2 * ARGV[1] and quantity < last) then break end
   best[#best + 1] = tonumber(flat[i])
   best[#best + 1] = quantity
   last = quantity

@@ -1,5 +1,6 @@
 import { Cron } from 'croner'
 import { expireCoupons } from './coupon/coupon.expire.ts'
+import { prune } from './db/prune.ts'
 import type { Deps } from './deps.ts'
 import type { Domains } from './domains.ts'
 import { keys } from './redis/keys.ts'
@@ -36,6 +37,10 @@ export function startScheduler(deps: Deps, domains: Domains): () => Promise<void
     schedule('coupon-expiry', '* * * * *', async () => {
       const marked = await expireCoupons(db, new Date(now()), stopping.signal)
       if (marked > 0) log.info({ marked }, 'coupons expired')
+    }),
+    schedule('prune', '17 * * * *', async () => {
+      const deleted = await prune(db, new Date(now()), stopping.signal)
+      if (deleted > 0) log.info({ deleted }, 'old rows pruned')
     }),
   ]
   // A midnight that passed while nothing ran is caught up at once.

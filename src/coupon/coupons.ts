@@ -2,6 +2,7 @@ import { createGroupCommit } from '../commit/group-commit.ts'
 import { classifyFailure } from '../db/failure.ts'
 import type { Deps } from '../deps.ts'
 import { type Refusal, refuse, Unavailable } from '../errors.ts'
+import { givenBack } from '../redis/coupon-scripts.ts'
 import { keys } from '../redis/keys.ts'
 import { commitGrants, type GrantOutcome, type PolicyGrant } from './coupon.grant.ts'
 import { createIssue, heldAfter, patienceMs, settleGrants } from './coupon.issue.ts'
@@ -36,7 +37,7 @@ export function createCoupons(deps: Deps) {
       if (!result || (!result.ok && !result.rolledBack)) continue
       // A policy that is gone has no keys worth keeping.
       const policy = await policies.find(grant.policyId)
-      const heldId = result.ok ? heldAfter(result.outcome) : null
+      const heldId = result.ok ? heldAfter(result.outcome) : givenBack
       settled.push({ grant, heldId, holdersExpireAt: policy ? holdersExpireAt(policy) : 0 })
     }
     await settleGrants(scripts, settled)

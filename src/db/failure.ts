@@ -7,6 +7,11 @@ const outOfReach = /^(08|53|57P|58)|^(57014|55P03|25P03|25P02)$/
 const byChance = /^(40001|40P01)$/
 /** What `require_rows` raises: an optimistic lock was lost (BAL-6). */
 const lostRace = 'SC001'
+/**
+ * Two calls with one Idempotency-Key met here, as when Redis has lost the claim of the first: the next try finds the
+ * answer of the first.
+ */
+const keyTaken = 'idempotency_keys_user_id_route_key_pk'
 /** The data of one member broke a rule: integrity constraint, data exception. */
 const byData = /^(22|23)/
 /** Codes of the driver and of the socket for a lost or refused connection. */
@@ -36,6 +41,7 @@ export function classifyFailure(error: unknown): 'member' | 'transient' | 'unkno
   if (error instanceof NotCommitted) return 'final'
   if (error instanceof postgres.PostgresError) {
     if (byChance.test(error.code) || error.code === lostRace) return 'transient'
+    if (error.constraint_name === keyTaken) return 'transient'
     if (byData.test(error.code)) return 'member'
     return outOfReach.test(error.code) ? 'unknown' : 'final'
   }

@@ -6,6 +6,9 @@ export type CouponAdmission =
   | { outcome: 'ADMITTED'; entryId: string }
   | { outcome: 'ALREADY_ISSUED' | 'IN_PROGRESS'; couponId: string }
 
+/** In place of a coupon id: the grant never got to Postgres, and its unit is free again. */
+export const givenBack = 'back'
+
 /** A grant as pending holds it. */
 export interface Grant {
   entryId: string
@@ -47,7 +50,10 @@ export function couponScripts(run: RunScript) {
       }
     },
 
-    /** Takes grants of one policy out of pending; `heldId` is the coupon that the user holds in Postgres, or null. */
+    /**
+     * Takes grants of one policy out of pending. `heldId` is the coupon that the user holds in Postgres, null when it
+     * refused, and `givenBack` when the grant never got there.
+     */
     async settleCoupons(
       policyId: number,
       holdersExpireAt: number,

@@ -1,6 +1,7 @@
 import { randomUUIDv7 } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { issuedAtOf } from '../../src/coupon/coupon.ts'
+import { givenBack } from '../../src/redis/coupon-scripts.ts'
 import { keys } from '../../src/redis/keys.ts'
 import { readScripts } from '../../src/redis/script-source.ts'
 import { type Harness, startHarness } from '../setup/harness.ts'
@@ -205,6 +206,17 @@ describe('coupon.settle', () => {
     await settle({ ...refused, heldId: null })
     await settle({ ...refused, heldId: null })
     expect(await inspect()).toMatchObject({ remaining: null, pendingCouponIds: [] })
+  })
+
+  it('[CPN-3] SETTLED: a grant that never got to Postgres gives its unit and its user back, once', async () => {
+    await load(1)
+    const grant = await admit(1)
+    expect(await issue(2)).toEqual({ outcome: 'SOLD_OUT' })
+    expect(await settle({ ...grant, heldId: givenBack })).toBe('SETTLED')
+    expect(await settle({ ...grant, heldId: givenBack })).toBe('SETTLED')
+    expect(await inspect()).toMatchObject({ remaining: 1, holdersLoaded: true, pendingCouponIds: [] })
+    expect(await issue(1)).toMatchObject({ outcome: 'ADMITTED' })
+    expect(await issue(2)).toEqual({ outcome: 'SOLD_OUT' })
   })
 
   it('[CPN-3] a refusal that comes late does not free a user who holds another coupon by now', async () => {
