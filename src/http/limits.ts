@@ -1,3 +1,4 @@
+import type { Context } from 'hono'
 import { bodyLimit as honoBodyLimit } from 'hono/body-limit'
 import { createMiddleware } from 'hono/factory'
 import { refuse } from '../errors.ts'
@@ -15,15 +16,27 @@ export const bodyLimit = honoBodyLimit({
 
 const json = /^application\/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?$/i
 
-/** Refuses a body that is not UTF-8 JSON by its Content-Type. A request without a body needs none. */
+/**
+ * Refuses a body that is not UTF-8 JSON by its Content-Type. A request without a body needs no type, and one that it
+ * brings all the same (many clients always send it) does not make the nothing behind it malformed JSON.
+ */
 export const jsonOnly = createMiddleware<HttpEnv>(async function jsonOnly(c, next) {
   const type = c.req.header('content-type')
-  if (type === undefined ? hasBody(c.req.header()) : !json.test(type)) {
+  if (type === undefined ? hasBody(c) : !json.test(type)) {
     return problem(c, refuse('UNSUPPORTED_MEDIA_TYPE', 'Send application/json in UTF-8.'))
+  }
+  if (type !== undefined && !hasBody(c)) {
+    const headers = new Headers(c.req.header())
+    headers.delete('content-type')
+    c.req.raw = new Request(c.req.url, { method: c.req.method, headers })
   }
   return next()
 })
 
-function hasBody(headers: Record<string, string>): boolean {
-  return headers['transfer-encoding'] !== undefined || Number(headers['content-length'] ?? 0) > 0
+/** By the headers, which say it for every message of HTTP/1.1; a call in memory has the body itself to look at. */
+function hasBody(c: Context<HttpEnv>): boolean {
+  const length = c.req.header('content-length')
+  if (length !== undefined) return Number(length) > 0
+  const isInMemory = (c.env as { incoming?: unknown } | undefined)?.incoming === undefined
+  return c.req.header('transfer-encoding') !== undefined || (isInMemory && c.req.raw.body !== null)
 }

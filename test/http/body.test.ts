@@ -124,6 +124,17 @@ describe('type', () => {
     expect((await harness.app.request(path, { method: 'POST', body: bytes })).status).toBe(415)
   })
 
+  it('of a body that is not there does not matter: an optional one is none, a required one is missing', async () => {
+    const cancel = '/v1/orders/01890000-0000-7000-8000-000000000000/cancel'
+    for (const type of [json, {}]) {
+      const call = { method: 'POST', headers: { ...type, 'Content-Length': '0' } }
+      const canceled = await harness.app.request(cancel, call)
+      expect([canceled.status, (await canceled.json()).code]).toEqual([404, 'ORDER_NOT_FOUND'])
+      const issued = await harness.app.request(path, call)
+      expect([issued.status, (await issued.json()).errors[0].path]).toEqual([400, 'userId'])
+    }
+  })
+
   it('none without a body is judged by the schema', async () => {
     const answer = await post('')
     expect([answer.status, answer.body.code]).toEqual([400, 'VALIDATION_FAILED'])
@@ -143,7 +154,7 @@ describe('type', () => {
 })
 
 describe('content', () => {
-  it.each(['', '{', '{"userId":1', '{"userId":1}}', "{'userId':1}", 'undefined', '{"userId":01}', '\u0000'])(
+  it.each(['{', '{"userId":1', '{"userId":1}}', "{'userId':1}", 'undefined', '{"userId":01}', '\u0000'])(
     'that is not JSON is 400: %j',
     async (text) => {
       const { status, body } = await post(text, json)
