@@ -129,9 +129,15 @@ describe('type', () => {
     for (const type of [json, {}]) {
       const call = { method: 'POST', headers: { ...type, 'Content-Length': '0' } }
       const canceled = await harness.app.request(cancel, call)
-      expect([canceled.status, (await canceled.json()).code]).toEqual([404, 'ORDER_NOT_FOUND'])
+      expect([canceled.status, ((await canceled.json()) as { code: string }).code]).toEqual([
+        404,
+        'ORDER_NOT_FOUND',
+      ])
       const issued = await harness.app.request(path, call)
-      expect([issued.status, (await issued.json()).errors[0].path]).toEqual([400, 'userId'])
+      expect([
+        issued.status,
+        ((await issued.json()) as { errors: { path: string }[] }).errors[0]?.path,
+      ]).toEqual([400, 'userId'])
     }
   })
 
