@@ -12,10 +12,12 @@ import { type End, listenForEnd } from './start/end.ts'
 import { claimRun, type RunRecord } from './start/run-record.ts'
 import { keepSecrets, type Secrets } from './start/secrets.ts'
 import { startService } from './start/service.ts'
+import { keepStores } from './start/stores.ts'
 
-/** Where the stores are found again from start to start, unless somebody else is there. */
+/** Where stores and data platform are found again from start to start, unless somebody else is there. */
 const POSTGRES_PORT = 15_432
 const REDIS_PORT = 16_379
+const PLATFORM_PORT = 14_000
 const ROOT = join(import.meta.dirname, '..')
 
 type Part = {
@@ -36,13 +38,13 @@ type Context = {
   parts: Part[]
 }
 
-/** A store: where it is, and what the banner says of it. */
+/** What the service uses: where it is, and what the banner says of it. */
 type Store = { url: string; about: string }
 
 /**
- * Runs Postgres, Redis and the service until a signal asks for the end or one of them dies, then stops all of them,
- * users before their stores. `DATABASE_URL` and `REDIS_URL` name stores that run already; what is unset is started
- * here, with its data in `DATA_DIR` (default `.data`).
+ * Runs Postgres, Redis, the fake data platform and the service until a signal asks for the end or one of them dies,
+ * then stops all of them, users before what they use. `DATABASE_URL`, `REDIS_URL` and `DATA_PLATFORM_URL` name what
+ * runs already; what is unset is started here, with its data in `DATA_DIR` (default `.data`).
  * @param options.entry the service's program
  * @returns the exit code: 0 when a signal ended it, 1 when it could not start or something died. Never throws: what
  *   went wrong is printed in plain lines
@@ -90,10 +92,13 @@ async function bringUp(context: Context): Promise<string> {
   const adminToken = env.ADMIN_TOKEN || secrets.adminToken
   const postgres = await providePostgres(context, secrets)
   const redis = await provideRedis(context, secrets)
+  const platform = await provideDataPlatform(context)
 
   const host = env.HOST && !['0.0.0.0', '::'].includes(env.HOST) ? env.HOST : undefined
-  const stores = { DATABASE_URL: postgres.url, REDIS_URL: redis.url }
+  const stores = { DATABASE_URL: postgres.url, REDIS_URL: redis.url, DATA_PLATFORM_URL: platform.url }
+  await keepStores(dataDir, stores)
   const service = await startService({
+    name: 'The service',
     entry,
     root: ROOT,
     env: { ...env, ...stores, PORT: String(port), ADMIN_TOKEN: adminToken },
@@ -114,7 +119,16 @@ async function bringUp(context: Context): Promise<string> {
   const baseUrl = `http://${host ?? 'localhost'}:${port}`
   const demo = await seedDemo({ baseUrl, adminToken, databaseUrl: postgres.url, signal: end.signal })
   const logs = parts.map(({ logFile }) => logFile)
-  return banner({ baseUrl, postgres: postgres.about, redis: redis.about, dataDir, logs, adminToken, ...demo })
+  return banner({
+    baseUrl,
+    postgres: postgres.about,
+    redis: redis.about,
+    platform: platform.about,
+    dataDir,
+    logs,
+    adminToken,
+    ...demo,
+  })
 }
 
 async function providePostgres(context: Context, { postgresPassword }: Secrets): Promise<Store> {
@@ -148,6 +162,31 @@ async function provideRedis(context: Context, { redisPassword }: Secrets): Promi
   })
   watch(context, { ...redis, name: 'Redis' })
   return { url: redis.url, about: `${redis.url}   ${redis.version}` }
+}
+
+async function provideDataPlatform(context: Context): Promise<Store> {
+  const { env, dataDir, end, record } = context
+  const given = env.DATA_PLATFORM_URL
+  if (given) return { url: given, about: `${withoutPassword(given)}   from DATA_PLATFORM_URL` }
+  const port = await pickPort(PLATFORM_PORT)
+  const baseUrl = `http://127.0.0.1:${port}`
+  const name = 'The fake data platform'
+  const platform = await startService({
+    name,
+    entry: join(ROOT, 'scripts/fake-data-platform.ts'),
+    root: ROOT,
+    env: { ...env, HOST: '127.0.0.1', PORT: String(port) },
+    baseUrl,
+    logFile: join(dataDir, 'data-platform.log'),
+    onSpawn: (pid) => record.note('data platform', pid),
+    signal: end.signal,
+  })
+  const { exited, logFile, tail, end: stop } = platform
+  watch(context, { name, exited, logFile, tail, stop: (hurry) => stop('SIGTERM', 2000, hurry) })
+  return {
+    url: `${baseUrl}/events`,
+    about: `${baseUrl}/events   fake: shows the events of orders that it got`,
+  }
 }
 
 /** From here on the part is stopped at the end, and its own end is the end of all. */

@@ -1,16 +1,20 @@
 import { sql } from 'drizzle-orm'
+import { addAuditRoutes } from './audit/audit.routes.ts'
 import { addBalanceRoutes } from './balance/balance.routes.ts'
 import { addCouponRoutes } from './coupon/coupon.routes.ts'
 import { isDatabaseUnavailable } from './db/failure.ts'
 import type { Deps } from './deps.ts'
 import type { Domains } from './domains.ts'
 import { Unavailable } from './errors.ts'
+import { createAccess } from './http/access.ts'
 import { adminOnly } from './http/auth.ts'
 import { addDocs } from './http/docs.ts'
+import { allowOrigins, safeHeaders } from './http/headers.ts'
 import { addHealthRoutes } from './http/health.ts'
 import { createIdempotency } from './http/idempotency.ts'
 import { bodyLimit, jsonOnly } from './http/limits.ts'
 import { createNotFoundHandler } from './http/methods.ts'
+import { measured, traced } from './http/observe.ts'
 import { type Api, createApi } from './http/openapi.ts'
 import { createErrorHandler } from './http/problem.ts'
 import { requestId } from './http/request-id.ts'
@@ -18,6 +22,7 @@ import { addOrderRoutes } from './order/order.routes.ts'
 import { addPopularRoutes } from './popular/popular.routes.ts'
 import { addProductRoutes } from './product/product.routes.ts'
 import { isRedisUnavailable } from './redis/client.ts'
+import { addWarmRoutes } from './warm/warm.routes.ts'
 
 const info = {
   title: 'seonchak',
@@ -27,11 +32,15 @@ const info = {
 
 /**
  * Builds the HTTP application from its dependencies; it does not listen. Without `domains` (a process that has not the
- * api role) only the probes answer.
+ * api role) only the probes and the metrics answer.
  */
 export function buildApp(deps: Deps, isServing: () => boolean, domains: Domains | undefined): Api {
-  const api = createApi()
-  api.use(requestId(deps.newId))
+  const access = createAccess(deps)
+  const api = createApi(access)
+  api.use(measured(deps.metrics))
+  if (deps.tracing.isOn) api.use(traced(deps.tracing))
+  api.use(requestId(deps.newId), safeHeaders)
+  if (deps.env.CORS_ORIGINS) api.use(allowOrigins(deps.env.CORS_ORIGINS))
   api.onError(createErrorHandler(deps.log, isUnavailable))
   api.notFound(createNotFoundHandler(() => api.routes))
 
@@ -41,6 +50,9 @@ export function buildApp(deps: Deps, isServing: () => boolean, domains: Domains 
       await Promise.all([deps.redis.ping(), deps.db.execute(sql`select 1`)])
     },
   })
+  api.get('/metrics', async (c) =>
+    c.body(await deps.metrics.scrape(), 200, { 'Content-Type': deps.metrics.contentType }),
+  )
   if (!domains) return api
 
   api.post('/v1/*', bodyLimit, jsonOnly)
@@ -50,7 +62,9 @@ export function buildApp(deps: Deps, isServing: () => boolean, domains: Domains 
   addPopularRoutes(api, domains.rankings)
   addProductRoutes(api, domains.products)
   addCouponRoutes(api, domains.coupons)
-  addOrderRoutes(api, domains.orders, idempotency)
+  addOrderRoutes(api, domains.orders, idempotency, access)
+  addAuditRoutes(api, domains.audit)
+  addWarmRoutes(api, domains.warm)
   addDocs(api, info)
   return api
 }

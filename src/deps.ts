@@ -1,12 +1,16 @@
 import { randomUUIDv7 } from 'node:crypto'
-import { type Logger, pino } from 'pino'
+import { sql } from 'drizzle-orm'
+import type { Logger } from 'pino'
 import { openDatabase } from './db/client.ts'
 import { openTransactions } from './db/transactions.ts'
 import type { Env } from './env.ts'
+import { createLog } from './log.ts'
 import { openRedis } from './redis/client.ts'
 import { createLocks } from './redis/lock.ts'
 import { readScripts } from './redis/script-source.ts'
 import { bindScripts } from './redis/scripts.ts'
+import { createMetrics } from './telemetry/metrics.ts'
+import { type Tracing, tracingOff } from './telemetry/tracing.ts'
 
 /** Coupons, charges, orders, cancellations: each has its own, and its own connections for it. */
 const groupCommits = 4
@@ -25,12 +29,14 @@ export interface Ambient {
   /** from 0 to below 1 */
   random?: () => number
   log?: Logger
+  tracing?: Tracing
 }
 
 /** Opens the clients of both stores. Connections are made lazily; `close` ends them, Redis first. */
 export function openDeps(env: Env, ambient: Ambient = {}) {
-  const log = ambient.log ?? pino({ level: env.LOG_LEVEL, base: { name: 'seonchak' } })
+  const log = ambient.log ?? createLog(env.LOG_LEVEL)
   const random = ambient.random ?? Math.random
+  const metrics = createMetrics()
   const sources = readScripts()
   const redis = openRedis({
     url: env.REDIS_URL,
@@ -51,17 +57,24 @@ export function openDeps(env: Env, ambient: Ambient = {}) {
     maxWaiting: 100,
     timeoutMs: env.DATABASE_TIMEOUT_MS,
     applicationName: 'seonchak commit',
+    onEnd: metrics.transaction,
   })
+  metrics.watchLanes(transactions.stats)
+  metrics.watchStore('redis', () => redis.ping())
+  metrics.watchStore('postgres', () => database.db.execute(sql`select 1`))
   return {
     env,
     log,
     redis,
-    scripts: bindScripts(redis, sources),
+    scripts: bindScripts(redis, sources, metrics.script),
     locks: createLocks(redis, log),
     db: database.db,
     transactions,
+    metrics,
+    tracing: ambient.tracing ?? tracingOff,
     now: ambient.now ?? Date.now,
     newId: ambient.newId ?? randomUUIDv7,
+    random,
     /** what all group commits have in common */
     commitOptions: {
       maxBatch: env.COMMIT_MAX_BATCH,

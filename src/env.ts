@@ -8,9 +8,15 @@ const url = (...protocols: string[]) =>
   z.string().refine((text) => URL.canParse(text) && protocols.includes(new URL(text).protocol), {
     error: `must be a URL that starts with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
   })
+/** `https://shop.example` as browsers send it: no path, no slash at the end. */
+const origin = z
+  .string()
+  .refine((text) => URL.canParse(text) && new URL(text).origin === text && /^https?:/.test(text), {
+    error: 'must be origins such as https://shop.example, without a path',
+  })
 
-const schema = z.object({
-  NODE_ENV: z.string().default('production'),
+const settings = z.object({
+  NODE_ENV: z.string().default('production').describe('not read by the service; libraries do'),
   HOST: z.string().default('0.0.0.0').describe('address to listen on'),
   PORT: whole(0, 65_535).default(3000).describe('port to listen on; 0 picks a free one'),
   ROLES: z
@@ -19,7 +25,10 @@ const schema = z.object({
     .transform((text) => text.split(',').map((role) => role.trim()))
     .pipe(z.array(z.enum(roles)).min(1))
     .describe('what this process does: any of api, worker, scheduler'),
-  LOG_LEVEL: z.enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent']).default('info'),
+  LOG_LEVEL: z
+    .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
+    .default('info')
+    .describe('least severe of the log lines that are written'),
   DATABASE_URL: url('postgres:', 'postgresql:').describe('Postgres, 15 or newer'),
   REDIS_URL: url('redis:', 'rediss:').describe('Redis 7.0 or newer, or Valkey'),
   ADMIN_TOKEN: z
@@ -27,6 +36,27 @@ const schema = z.object({
     .min(16)
     .optional()
     .describe('bearer token of /v1/admin; unset, every admin route answers 403'),
+  AUTH_JWT_SECRET: z
+    .string()
+    .min(32)
+    .optional()
+    .describe('secret of user tokens (HS256), 32 characters or more; their sub is the user id'),
+  AUTH_JWKS_URL: url('http:', 'https:')
+    .optional()
+    .describe('where the public keys of user tokens are; with neither, the gateway is trusted'),
+  RATE_LIMIT_REQUESTS: whole(0, 1_000_000)
+    .default(0)
+    .describe('writes of one user in a window; beyond it they are answered 429; 0 sets no limit'),
+  RATE_LIMIT_WINDOW_SECONDS: whole(1, 3600).default(1).describe('length of that window'),
+  CORS_ORIGINS: z
+    .string()
+    .transform((text) => text.split(',').map((origin) => origin.trim()))
+    .pipe(z.array(origin).min(1))
+    .optional()
+    .describe('origins whose pages may call the API from a browser, with commas between; unset, none'),
+  REQUEST_TIMEOUT_MS: whole(100, 600_000)
+    .default(10_000)
+    .describe('deadline of a request that is not of the admin; after it 503'),
   DATABASE_POOL: whole(1, 200).default(10).describe('connections for reads and single statements'),
   DATABASE_TIMEOUT_MS: whole(100, 60_000).default(5000).describe('deadline of a statement or transaction'),
   REDIS_TIMEOUT_MS: whole(50, 60_000).default(2000).describe('deadline of a Redis command'),
@@ -48,8 +78,35 @@ const schema = z.object({
   RECOVERY_MIN_AGE_MS: whole(500, 600_000)
     .default(3000)
     .describe('age from which a pending grant is taken for abandoned'),
+  DATA_PLATFORM_URL: url('http:', 'https:')
+    .optional()
+    .describe('where workers POST the events of orders; unset, the events stay in Postgres'),
+  OUTBOX_BATCH: whole(1, 1000).default(100).describe('events in one POST to the data platform'),
+  OUTBOX_MAX_ATTEMPTS: whole(1, 1000)
+    .default(20)
+    .describe('tries of an event before it is parked; those of an outage hardly count'),
+  OUTBOX_POLL_MS: whole(10, 600_000)
+    .default(1000)
+    .describe('pause between two looks for events that nobody has told of'),
+  OUTBOX_TIMEOUT_MS: whole(50, 60_000).default(5000).describe('deadline of a POST to the data platform'),
+  OUTBOX_KEEP_HOURS: whole(1, 87_600)
+    .default(72)
+    .describe('hours that a delivered event is kept; then its row is deleted'),
+  OTEL_EXPORTER_OTLP_ENDPOINT: url('http:', 'https:')
+    .optional()
+    .describe('OpenTelemetry collector (OTLP over HTTP) that spans go to; unset, there is no tracing'),
   SHUTDOWN_TIMEOUT_MS: whole(100, 600_000).default(10_000).describe('time that a graceful stop may take'),
 })
+
+/** With both, it would not be clear which tokens hold. Judged with the other faults, not after them. */
+const schema = settings.refine(
+  (env) => env.AUTH_JWT_SECRET === undefined || env.AUTH_JWKS_URL === undefined,
+  {
+    path: ['AUTH_JWKS_URL'],
+    error: 'must not be set together with AUTH_JWT_SECRET',
+    when: () => true,
+  },
+)
 
 export type Env = z.output<typeof schema>
 
@@ -79,14 +136,15 @@ export function readEnv(source: Record<string, string | undefined> = process.env
   )
 }
 
-/** Each setting's name, default and meaning, for the documentation. */
-export function describeEnv(): { name: string; fallback: string; meaning: string }[] {
+/** Each setting's name, default, meaning and whether it must be set, for the documentation. */
+export function describeEnv(): { name: string; fallback: string; meaning: string; required: boolean }[] {
   return Object.entries(schema.shape).map(([name, field]) => {
     const parsed = field.safeParse(undefined)
     return {
       name,
       fallback: parsed.success && parsed.data !== undefined ? String(parsed.data) : '',
       meaning: field.description ?? '',
+      required: !parsed.success,
     }
   })
 }

@@ -67,3 +67,11 @@ export function refuse<Code extends ProblemCode>(
 export class Unavailable extends Error {
   override name = 'Unavailable'
 }
+
+/**
+ * The load is shed: a queue is full, and nothing was done. Under three times the load these are most of the answers, so
+ * they are counted by the metrics and leave no line in the log.
+ */
+export class Overloaded extends Unavailable {
+  override name = 'Overloaded'
+}

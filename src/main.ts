@@ -1,19 +1,22 @@
 import { once } from 'node:events'
 import type { Server } from 'node:http'
-import { createAdaptorServer } from '@hono/node-server'
 import { buildApp } from './app.ts'
 import { migrateDatabase } from './db/migrate.ts'
 import { openDeps } from './deps.ts'
 import { createDomains } from './domains.ts'
 import { EnvError, readEnv } from './env.ts'
+import { createHttpServer } from './http/server.ts'
 import { untilReady } from './redis/client.ts'
 import { startScheduler } from './scheduler.ts'
+import { startTracing } from './telemetry/otlp.ts'
 import { noticeRedisRestart, startWorker } from './worker.ts'
 
 /** Runs the program until SIGTERM or SIGINT. Gives the exit code. */
 async function main(): Promise<number> {
   const env = readEnv()
-  const deps = openDeps(env)
+  const endpoint = env.OTEL_EXPORTER_OTLP_ENDPOINT
+  const traces = endpoint === undefined ? undefined : await startTracing(endpoint)
+  const deps = openDeps(env, traces && { tracing: traces.tracing })
   const { log } = deps
   const stop = new AbortController()
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort(signal))
@@ -21,7 +24,7 @@ async function main(): Promise<number> {
   let isServing = false
   const domains = createDomains(deps)
   const app = buildApp(deps, () => isServing, env.ROLES.includes('api') ? domains : undefined)
-  const server = createAdaptorServer({ fetch: app.fetch }) as Server
+  const server = createHttpServer(app)
 
   try {
     server.listen(env.PORT, env.HOST)
@@ -37,6 +40,7 @@ async function main(): Promise<number> {
 
   const stopWorker = env.ROLES.includes('worker') ? startWorker(deps, domains.recoveries) : undefined
   const stopScheduler = env.ROLES.includes('scheduler') ? startScheduler(deps, domains) : undefined
+  if (env.ROLES.includes('worker')) domains.outbox.startRelay()
   isServing = true
   const address = server.address()
   log.info({ roles: env.ROLES, port: typeof address === 'object' ? address?.port : address }, 'serving')
@@ -55,6 +59,7 @@ async function main(): Promise<number> {
   await Promise.all([stopWorker?.(), stopScheduler?.()])
   await domains.drain()
   await deps.close()
+  await traces?.close()
   clearTimeout(overdue)
   log.info('stopped')
   return 0

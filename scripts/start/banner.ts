@@ -1,8 +1,9 @@
 export type BannerFacts = {
   baseUrl: string
-  /** one line per store: what it is and where */
+  /** one line each: what it is and where */
   postgres: string
   redis: string
+  platform: string
   dataDir: string
   logs: readonly string[]
   adminToken: string
@@ -15,11 +16,12 @@ export type BannerFacts = {
  * call that works when pasted.
  */
 export function banner(facts: BannerFacts): string {
-  const { baseUrl, postgres, redis, dataDir, logs, adminToken, policyId, userId } = facts
+  const { baseUrl, postgres, redis, platform, dataDir, logs, adminToken, policyId, userId } = facts
   const rows = [
     ['service', `${baseUrl}   API description at ${baseUrl}/docs`],
     ['postgres', postgres],
     ['redis', redis],
+    ['platform', platform],
     ['data', `${dataDir}   kept until you delete it`],
     ['logs', logs.join('  ')],
     ['admin', `Authorization: Bearer ${adminToken}`],

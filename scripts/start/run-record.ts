@@ -6,13 +6,14 @@ import { SetupError } from '../embedded/setup-error.ts'
 
 const STOP_TIMEOUT_MS = 15_000
 
-type Part = 'service' | 'redis' | 'postgres'
+type Part = 'service' | 'data platform' | 'redis' | 'postgres'
 type Noted = { pid: number; identity: string }
 type Run = { start: Noted; stopping?: boolean } & Partial<Record<Part, Noted>>
 
 /** In the order in which they are to be stopped: whoever uses a store goes before the store. */
 const STOP_WITH: readonly [Part, NodeJS.Signals][] = [
   ['service', 'SIGTERM'],
+  ['data platform', 'SIGTERM'],
   ['redis', 'SIGTERM'],
   ['postgres', 'SIGINT'],
 ]

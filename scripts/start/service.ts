@@ -6,14 +6,16 @@ const READY_TIMEOUT_MS = 60_000
 const POLL_MS = 50
 
 /**
- * Starts the service as a child with this Node and resolves when `GET /readyz` answers 200.
- * @param options.env the whole environment of the service
+ * Starts a program of ours as a child with this Node and resolves when `GET /readyz` answers 200.
+ * @param options.name the program, as the subject of a message
+ * @param options.env the whole environment of the program
  * @param options.baseUrl where it is to answer
- * @param options.onSpawn told the process number before the service is ready
+ * @param options.onSpawn told the process number before the program is ready
  * @throws SetupError START_FAILED with the end of its log when it ends or is not ready within 60 s; ABORTED. It has
  *   then been stopped.
  */
 export async function startService(options: {
+  name: string
   entry: string
   root: string
   env: NodeJS.ProcessEnv
@@ -22,11 +24,11 @@ export async function startService(options: {
   onSpawn: (pid: number) => void
   signal: AbortSignal
 }): Promise<ServerProcess> {
-  const { entry, root, env, baseUrl, logFile, onSpawn, signal } = options
+  const { name, entry, root, env, baseUrl, logFile, onSpawn, signal } = options
   const service = await spawnServer({ command: process.execPath, args: [entry], env, cwd: root, logFile })
   try {
     onSpawn(service.pid)
-    await untilReady(service, baseUrl, signal)
+    await untilReady(name, service, baseUrl, signal)
     return service
   } catch (error) {
     await service.end('SIGTERM', 5000)
@@ -34,7 +36,12 @@ export async function startService(options: {
   }
 }
 
-async function untilReady(service: ServerProcess, baseUrl: string, signal: AbortSignal): Promise<void> {
+async function untilReady(
+  name: string,
+  service: ServerProcess,
+  baseUrl: string,
+  signal: AbortSignal,
+): Promise<void> {
   const end = performance.now() + READY_TIMEOUT_MS
   for (;;) {
     const answer = await readiness(baseUrl)
@@ -42,12 +49,12 @@ async function untilReady(service: ServerProcess, baseUrl: string, signal: Abort
     if (service.exit !== undefined) {
       throw new SetupError(
         'START_FAILED',
-        `The service ended at once (${service.exit}); its log ${service.logFile} ends:\n${service.tail()}`,
+        `${name} ended at once (${service.exit}); its log ${service.logFile} ends:\n${service.tail()}`,
       )
     }
     if (answer === undefined) return
     if (performance.now() > end) {
-      const why = `The service is not ready after ${READY_TIMEOUT_MS / 1000} s (${answer})`
+      const why = `${name} is not ready after ${READY_TIMEOUT_MS / 1000} s (${answer})`
       throw new SetupError('START_FAILED', `${why}; its log ${service.logFile} ends:\n${service.tail()}`)
     }
     await delay(POLL_MS)

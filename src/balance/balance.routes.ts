@@ -35,6 +35,7 @@ const charge = createRoute({
   path: '/v1/users/{userId}/balance/charge',
   summary: 'Charge the balance of a user',
   tags: ['balance'],
+  security: [{ user: [] }],
   request: {
     params,
     headers: idempotencyHeader,
@@ -59,6 +60,7 @@ const getBalance = createRoute({
   path: '/v1/users/{userId}/balance',
   summary: 'The balance of a user; 0 before the first charge',
   tags: ['balance'],
+  security: [{ user: [] }],
   request: { params },
   responses: { 200: jsonAnswer('The balance', balanceSchema), ...problemResponses() },
 })
@@ -68,6 +70,7 @@ const getHistory = createRoute({
   path: '/v1/users/{userId}/balance/history',
   summary: 'The history of a balance, newest first',
   tags: ['balance'],
+  security: [{ user: [] }],
   request: { params, query: pageQuery },
   responses: { 200: jsonAnswer('A page of entries', pageOf(entrySchema)), ...problemResponses() },
 })

@@ -1,8 +1,8 @@
-import { createGroupCommit } from '../commit/group-commit.ts'
 import { classifyFailure, isLostRace } from '../db/failure.ts'
 import type { IdempotentCall } from '../db/idempotency.ts'
 import type { Deps } from '../deps.ts'
-import { type Refusal, refuse, Unavailable } from '../errors.ts'
+import { Overloaded, type Refusal, refuse } from '../errors.ts'
+import { createObservedCommit } from '../telemetry/observed-commit.ts'
 import { type BalanceEntry, findBalance, listEntries } from './balance.sql.ts'
 import { type Charge, type Charged, type ChargeOutcome, commitCharges, minimumCharge } from './charge.ts'
 
@@ -10,12 +10,16 @@ export type Balances = ReturnType<typeof createBalances>
 
 /** The balance domain: charge, query, history. Uses and refunds are entered by orders, through the same ledger. */
 export function createBalances(deps: Deps) {
-  const { db, transactions, now, commitOptions } = deps
-  const commit = createGroupCommit<Charge, ChargeOutcome>({
-    ...commitOptions,
-    commit: (charges) => transactions.run((tx) => commitCharges(tx, charges)),
-    classify: classifyFailure,
-  })
+  const { db, transactions, now, commitOptions, tracing } = deps
+  const commit = createObservedCommit<Charge, ChargeOutcome>(
+    'charge',
+    {
+      ...commitOptions,
+      commit: (charges) => transactions.run((tx) => commitCharges(tx, charges)),
+      classify: classifyFailure,
+    },
+    deps,
+  )
 
   /**
    * Charges a balance (BAL-1, BAL-3, BAL-4). A race lost too often is `BALANCE_CONFLICT` (BAL-6).
@@ -30,9 +34,9 @@ export function createBalances(deps: Deps) {
       return refuse('CHARGE_BELOW_MINIMUM', `The least that can be charged is ${minimumCharge} won.`)
     }
     const place = commit.reserve()
-    if (!place) throw new Unavailable('the commit queue is full')
+    if (!place) throw new Overloaded('the commit queue is full')
     try {
-      return await place.submit({ userId, amount, at: new Date(now()), call })
+      return await tracing.span('charge', () => place.submit({ userId, amount, at: new Date(now()), call }))
     } catch (error) {
       if (isLostRace(error)) return refuse('BALANCE_CONFLICT')
       throw error

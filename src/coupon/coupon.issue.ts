@@ -1,8 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { GroupCommit } from '../commit/group-commit.ts'
 import type { Database } from '../db/client.ts'
-import { type Refusal, refuse, Unavailable } from '../errors.ts'
+import { Overloaded, type Refusal, refuse, Unavailable } from '../errors.ts'
 import type { Scripts } from '../redis/scripts.ts'
+import type { Tracing } from '../telemetry/tracing.ts'
 import type { GrantOutcome, PolicyGrant } from './coupon.grant.ts'
 import type { PolicyLoader } from './coupon.load.ts'
 import type { Policies } from './coupon.policies.ts'
@@ -23,6 +24,8 @@ export type CouponCommit = GroupCommit<PolicyGrant, GrantOutcome>
 
 /** How long a call waits for a policy to be loaded, or for a grant of the same user to be committed, ms. */
 export const patienceMs = 3000
+/** A policy that starts later than this is refused without asking Redis, ms. */
+const maxClockDifferenceMs = 1000
 /** First and longest pause between two looks at a grant of the same user that is under way, ms. */
 const firstPauseMs = 2
 const longestPauseMs = 100
@@ -37,10 +40,11 @@ export function createIssue(deps: {
   policies: Policies
   loader: PolicyLoader
   commit: CouponCommit
+  tracing: Tracing
   now(): number
   newId(): string
 }) {
-  const { scripts, db, policies, loader, commit, now, newId } = deps
+  const { scripts, db, policies, loader, commit, tracing, now, newId } = deps
 
   /**
    * Issues a coupon of the policy to the user (CPN-1). @throws Unavailable when a store is away, the queue is full, or
@@ -50,15 +54,19 @@ export function createIssue(deps: {
     const policy = await policies.find(policyId)
     if (!policy) return refuse('COUPON_POLICY_NOT_FOUND')
     if (isArchived(policy, now())) return issueFromArchive(policyId, userId)
+    // Redis has the clock that decides; what its clock and this one can differ by is left to it.
+    if (policy.issueStartsAt.getTime() - now() > maxClockDifferenceMs) return refuse('COUPON_NOT_STARTED')
 
     // The place comes before admission: what Redis has admitted always finds room in the commit.
     const place = commit.reserve()
-    if (!place) throw new Unavailable('the commit queue is full')
+    if (!place) throw new Overloaded('the commit queue is full')
     try {
       const couponId = newId()
       const giveUpAt = now() + patienceMs
       for (let pauseMs = firstPauseMs; now() < giveUpAt; pauseMs = Math.min(2 * pauseMs, longestPauseMs)) {
-        const admission = await scripts.issueCoupon(policyId, userId, couponId)
+        const admission = await tracing.span('coupon.admit', () =>
+          scripts.issueCoupon(policyId, userId, couponId),
+        )
         switch (admission.outcome) {
           case 'ADMITTED':
             return await place.submit({ policyId, userId, couponId, entryId: admission.entryId })

@@ -6,10 +6,10 @@ import { Unavailable } from '../errors.ts'
 import { keys } from '../redis/keys.ts'
 import type { Locks } from '../redis/lock.ts'
 import type { Scripts } from '../redis/scripts.ts'
-import { countIssued, listHolders } from './coupon.sql.ts'
+import { writeHolders } from './coupon.holders.ts'
+import { countIssued } from './coupon.sql.ts'
 import { type CouponPolicy, holdersExpireAt } from './coupon.ts'
 
-const holdersPerPage = 5000
 const lockTtlMs = 10_000
 /** A settled grant makes the loader read again; grants run out soon, as none is admitted while it loads. */
 const maxAttempts = 200
@@ -18,10 +18,11 @@ const betweenAttemptsMs = 10
 export interface PolicyLoader {
   /**
    * Loads a policy into Redis: first all its holders, then the quantity, which opens it. Calls for the same policy
-   * share one run. Returns early when another process is at it; the caller asks Redis again anyway.
+   * share one run. Returns early when another process is at it; the caller asks Redis again anyway. `onHolders` hears
+   * how many holders were written, page by page, by the run that this call began.
    * @throws Unavailable when it cannot be done now
    */
-  load(policy: CouponPolicy): Promise<void>
+  load(policy: CouponPolicy, onHolders?: (count: number) => void): Promise<void>
 }
 
 /**
@@ -40,14 +41,18 @@ export function createPolicyLoader(deps: {
   const { redis, scripts, db, locks, newId, log } = deps
   const underWay = new Map<number, Promise<void>>()
 
-  async function loadLocked(policy: CouponPolicy): Promise<void> {
+  async function loadLocked(policy: CouponPolicy, onHolders?: (count: number) => void): Promise<void> {
     const isMine = await locks.tryWith(keys.couponLoadLock(policy.id), lockTtlMs, (lost) =>
-      loadNow(policy, lost),
+      loadNow(policy, lost, onHolders),
     )
     if (!isMine) await pause(betweenAttemptsMs)
   }
 
-  async function loadNow(policy: CouponPolicy, lost: AbortSignal): Promise<void> {
+  async function loadNow(
+    policy: CouponPolicy,
+    lost: AbortSignal,
+    onHolders?: (count: number) => void,
+  ): Promise<void> {
     let loader = ''
     for (let attempt = 0; attempt < maxAttempts && !lost.aborted; attempt++) {
       if (loader === '') {
@@ -55,7 +60,8 @@ export function createPolicyLoader(deps: {
         loader = newId()
         await redis.hset(keys.couponPolicy(policy.id), 'loader', loader)
         const { holdersLoaded } = await scripts.inspectPolicy(policy.id)
-        if (!holdersLoaded) await loadHolders(policy, lost)
+        if (!holdersLoaded)
+          await writeHolders({ scripts, db }, policy, { signal: lost, onWritten: onHolders })
       }
       const state = await scripts.inspectPolicy(policy.id)
       if (state.remaining !== null) return
@@ -81,31 +87,11 @@ export function createPolicyLoader(deps: {
     throw new Unavailable(`policy ${policy.id} could not be loaded`)
   }
 
-  async function loadHolders(policy: CouponPolicy, lost: AbortSignal): Promise<void> {
-    const expireAt = holdersExpireAt(policy)
-    let page = await listHolders(db, policy.id, 0, holdersPerPage)
-    while (page.length > 0 && !lost.aborted) {
-      const last = page.at(-1)
-      const next =
-        page.length === holdersPerPage && last
-          ? listHolders(db, policy.id, last.rank, holdersPerPage)
-          : Promise.resolve([])
-      const pipeline = redis.pipeline()
-      for (const { userId, couponId } of page) {
-        pipeline.set(keys.couponHolder(policy.id, userId), couponId, 'PXAT', expireAt)
-      }
-      const [replies, following] = await Promise.all([pipeline.exec(), next])
-      const failed = replies?.find(([error]) => error !== null)
-      if (failed?.[0]) throw failed[0]
-      page = following
-    }
-  }
-
   return {
-    load(policy) {
+    load(policy, onHolders) {
       const running = underWay.get(policy.id)
       if (running) return running
-      const run = loadLocked(policy).finally(() => underWay.delete(policy.id))
+      const run = loadLocked(policy, onHolders).finally(() => underWay.delete(policy.id))
       underWay.set(policy.id, run)
       return run
     },

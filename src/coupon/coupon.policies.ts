@@ -1,6 +1,6 @@
-import { LRUCache } from 'lru-cache'
 import type { Database } from '../db/client.ts'
-import { findPolicy, insertPolicy } from './coupon.sql.ts'
+import { createLookup } from '../db/lookup.ts'
+import { findPolicies, insertPolicy } from './coupon.sql.ts'
 import type { CouponPolicy } from './coupon.ts'
 
 export interface Policies {
@@ -14,18 +14,12 @@ const cachedPolicies = 10_000
 
 /** Keeps policies in process memory: they never change once created, so nothing needs to expire. */
 export function createPolicies(db: Database, now: () => number): Policies {
-  const known = new LRUCache<number, CouponPolicy>({ max: cachedPolicies })
+  const { find, learn } = createLookup({ read: (ids) => findPolicies(db, ids), maxKnown: cachedPolicies })
   return {
-    async find(policyId) {
-      const cached = known.get(policyId)
-      if (cached) return cached
-      const policy = await findPolicy(db, policyId)
-      if (policy) known.set(policyId, policy)
-      return policy
-    },
+    find,
     async create(policy) {
       const created = await insertPolicy(db, policy, new Date(now()))
-      known.set(created.id, created)
+      learn(created)
       return created
     },
   }

@@ -3,9 +3,10 @@ import type { Logger } from 'pino'
 import type { Database } from '../db/client.ts'
 import { keys } from '../redis/keys.ts'
 import type { Scripts } from '../redis/scripts.ts'
+import { compareQuantity } from './coupon.compare.ts'
 import type { PolicyGrant } from './coupon.grant.ts'
 import type { CouponCommit } from './coupon.issue.ts'
-import { type PolicyLoader, remainingOf } from './coupon.load.ts'
+import type { PolicyLoader } from './coupon.load.ts'
 import { listPolicies } from './coupon.sql.ts'
 import { type CouponPolicy, holdersKeptMs } from './coupon.ts'
 
@@ -114,13 +115,10 @@ export function createCouponRecovery(deps: {
   }
 
   async function dropIfDrifted(policy: CouponPolicy): Promise<boolean> {
-    const before = await scripts.inspectPolicy(policy.id)
-    if (before.remaining === null) return false
-    const expected = await remainingOf(db, policy, before.pendingCouponIds)
-    const after = await scripts.inspectPolicy(policy.id)
-    // Something was admitted or settled meanwhile: the two cannot be compared, and the next run looks again.
-    if (after.revision !== before.revision || before.remaining === expected) return false
-    log.error({ policyId: policy.id, redis: before.remaining, postgres: expected }, 'quantity drifted')
+    const look = await compareQuantity({ scripts, db }, policy)
+    // Where something was admitted or settled meanwhile, the next run looks again.
+    if (look.outcome !== 'DIFFERENT') return false
+    log.error({ policyId: policy.id, redis: look.redis, postgres: look.postgres }, 'quantity drifted')
     await redis.hdel(keys.couponPolicy(policy.id), 'remaining')
     return true
   }

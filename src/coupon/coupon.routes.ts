@@ -71,6 +71,7 @@ const getPolicy = createRoute({
   path: '/v1/coupon-policies/{policyId}',
   summary: 'A coupon policy and what remains of it',
   tags: ['coupons'],
+  security: [],
   request: { params: z.object({ policyId: idInPath('policyId') }) },
   responses: { 200: jsonAnswer('The policy', policySchema), ...problemResponses('COUPON_POLICY_NOT_FOUND') },
 })
@@ -80,6 +81,7 @@ const issueCoupon = createRoute({
   path: '/v1/coupon-policies/{policyId}/issue',
   summary: 'Issue a coupon, first come, first served',
   tags: ['coupons'],
+  security: [{ user: [] }],
   request: {
     params: z.object({ policyId: idInPath('policyId') }),
     body: jsonBody(z.strictObject({ userId: id })),
@@ -103,6 +105,7 @@ const listCoupons = createRoute({
   path: '/v1/users/{userId}/coupons',
   summary: 'The coupons of a user, newest first',
   tags: ['coupons'],
+  security: [{ user: [] }],
   request: {
     params: z.object({ userId: idInPath('userId') }),
     query: pageQuery.extend({ status: z.enum(couponStatuses).optional() }),

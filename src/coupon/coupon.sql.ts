@@ -1,6 +1,7 @@
-import { and, asc, desc, eq, gt, inArray, lt, lte, or, type SQL, sql } from 'drizzle-orm'
+import { and, asc, desc, eq, gt, inArray, lt, lte, max, or, type SQL, sql } from 'drizzle-orm'
 import type { Database } from '../db/client.ts'
 import { type CouponRow, type CouponStatus, couponPolicies, coupons } from '../db/schema/index.ts'
+import { bigints } from '../db/statement.ts'
 import type { CouponPolicy } from './coupon.ts'
 
 const policyColumns = {
@@ -31,6 +32,25 @@ export async function insertPolicy(
 export async function findPolicy(db: Database, policyId: number): Promise<CouponPolicy | undefined> {
   const [row] = await db.select(policyColumns).from(couponPolicies).where(eq(couponPolicies.id, policyId))
   return row
+}
+
+/** Those of the policies that exist. */
+export async function findPolicies(db: Database, ids: number[]): Promise<CouponPolicy[]> {
+  return db
+    .select(policyColumns)
+    .from(couponPolicies)
+    .where(sql`${couponPolicies.id} = any(${bigints(ids)}::text::bigint[])`)
+}
+
+/** Ids of the newest policies whose window ended after `endsFrom`, at most `limit`. */
+export async function newestPolicyIds(db: Database, endsFrom: Date, limit: number): Promise<number[]> {
+  const rows = await db
+    .select({ id: couponPolicies.id })
+    .from(couponPolicies)
+    .where(gt(couponPolicies.issueEndsAt, endsFrom))
+    .orderBy(desc(couponPolicies.id))
+    .limit(limit)
+  return rows.map(({ id }) => id)
 }
 
 /** Policies whose window ended at or after `endsFrom`, by id, a page after `afterId`. */
@@ -67,19 +87,52 @@ export async function countIssued(
   return row ?? { issuedQuantity: 0, committed: 0 }
 }
 
-/** The holders of a policy by rank, a page after `afterRank`. */
-export async function listHolders(
+/**
+ * The holders of a policy by rank, page by page. A page is a range of ranks, which have no gaps: with a LIMIT instead,
+ * Postgres sorted all that was left for each page as long as it had no statistics, 80 s for a million. What is issued
+ * while the pages are read comes too.
+ */
+export async function* pagesOfHolders(
   db: Database,
   policyId: number,
-  afterRank: number,
-  limit: number,
-): Promise<{ userId: number; couponId: string; rank: number }[]> {
-  return db
-    .select({ userId: coupons.userId, couponId: coupons.id, rank: coupons.rank })
+  perPage: number,
+): AsyncGenerator<{ userId: number; couponId: string }[]> {
+  let after = 0
+  for (let last = await findLastRank(db, policyId); after < last; ) {
+    const upTo = Math.min(after + perPage, last)
+    yield await db
+      .select({ userId: coupons.userId, couponId: coupons.id })
+      .from(coupons)
+      .where(and(eq(coupons.policyId, policyId), gt(coupons.rank, after), lte(coupons.rank, upTo)))
+    after = upTo
+    if (after === last) last = await findLastRank(db, policyId)
+  }
+}
+
+async function findLastRank(db: Database, policyId: number): Promise<number> {
+  const [row] = await db
+    .select({ last: max(coupons.rank) })
     .from(coupons)
-    .where(and(eq(coupons.policyId, policyId), gt(coupons.rank, afterRank)))
-    .orderBy(asc(coupons.rank))
-    .limit(limit)
+    .where(eq(coupons.policyId, policyId))
+  return row?.last ?? 0
+}
+
+/** The coupon ids of those of `userIds` that hold one of the policy, by user id. */
+export async function findHolders(
+  db: Database,
+  policyId: number,
+  userIds: number[],
+): Promise<Map<number, string>> {
+  const rows = await db
+    .select({ userId: coupons.userId, couponId: coupons.id })
+    .from(coupons)
+    .where(
+      and(
+        eq(coupons.policyId, policyId),
+        sql`${coupons.userId} = any(${`{${userIds.join()}}`}::text::bigint[])`,
+      ),
+    )
+  return new Map(rows.map(({ userId, couponId }) => [userId, couponId]))
 }
 
 /** The coupon of a user under a policy. */

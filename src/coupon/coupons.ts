@@ -1,9 +1,9 @@
-import { createGroupCommit } from '../commit/group-commit.ts'
 import { classifyFailure } from '../db/failure.ts'
 import type { Deps } from '../deps.ts'
 import { type Refusal, refuse, Unavailable } from '../errors.ts'
 import { givenBack } from '../redis/coupon-scripts.ts'
 import { keys } from '../redis/keys.ts'
+import { createObservedCommit } from '../telemetry/observed-commit.ts'
 import { commitGrants, type GrantOutcome, type PolicyGrant } from './coupon.grant.ts'
 import { createIssue, heldAfter, patienceMs, settleGrants } from './coupon.issue.ts'
 import { createPolicyLoader } from './coupon.load.ts'
@@ -16,16 +16,22 @@ export type Coupons = ReturnType<typeof createCoupons>
 
 /** The coupon domain: everything that routes, worker and scripts do with coupons. */
 export function createCoupons(deps: Deps) {
-  const { db, redis, scripts, transactions, log, now } = deps
+  const { db, redis, scripts, transactions, log, now, tracing } = deps
   const policies = createPolicies(db, now)
   const loader = createPolicyLoader(deps)
 
-  const commit = createGroupCommit<PolicyGrant, GrantOutcome>({
-    ...deps.commitOptions,
-    commit: (grants) => transactions.run((tx) => commitGrants(tx, grants)),
-    settle,
-    classify: classifyFailure,
-  })
+  const commit = createObservedCommit<PolicyGrant, GrantOutcome>(
+    'coupon',
+    {
+      ...deps.commitOptions,
+      commit: (grants) => transactions.run((tx) => commitGrants(tx, grants)),
+      settle,
+      classify: classifyFailure,
+    },
+    deps,
+  )
+
+  const issue = createIssue({ ...deps, policies, loader, commit })
 
   async function settle(
     grants: PolicyGrant[],
@@ -104,12 +110,13 @@ export function createCoupons(deps: Deps) {
   }
 
   return {
-    issue: createIssue({ ...deps, policies, loader, commit }),
+    issue: (policyId: number, userId: number) => tracing.span('coupon', () => issue(policyId, userId)),
     createPolicy,
     findPolicy,
     listForUser,
     cancel,
     recovery: createCouponRecovery({ ...deps, commit, loader }),
+    loader,
     commit,
   }
 }

@@ -35,6 +35,8 @@ export interface TransactionsSettings {
   /** deadline of one transaction, ms */
   timeoutMs: number
   applicationName: string
+  /** hears of each transaction that got a lane, when it has ended */
+  onEnd?: (timing: { waitMs: number; runMs: number; committed: boolean }) => void
 }
 
 interface Lane {
@@ -94,14 +96,19 @@ export function openTransactions(settings: TransactionsSettings): Transactions {
   }
 
   async function run<Result>(body: (tx: Transaction) => Promise<Result>): Promise<Result> {
+    const askedAt = performance.now()
     const lane = await acquire()
+    const startedAt = performance.now()
+    let committed = false
     let overdue = false
     const deadline = setTimeout(() => {
       overdue = true
       lose(lane)
     }, settings.timeoutMs)
     try {
-      return await transact(lane, body)
+      const result = await transact(lane, body)
+      committed = true
+      return result
     } catch (error) {
       if (!overdue) throw error
       const Reason = error instanceof NotCommitted ? NotCommitted : Unavailable
@@ -109,6 +116,7 @@ export function openTransactions(settings: TransactionsSettings): Transactions {
     } finally {
       clearTimeout(deadline)
       giveBack(lane)
+      settings.onEnd?.({ waitMs: startedAt - askedAt, runMs: performance.now() - startedAt, committed })
     }
   }
 

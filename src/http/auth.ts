@@ -1,21 +1,47 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
+import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
 import { refuse } from '../errors.ts'
 import { problem } from './problem.ts'
 import type { HttpEnv } from './request-id.ts'
+import type { VerifyToken } from './tokens.ts'
 
 /** Lets only holders of the admin token pass; without a token configured, nobody (api.md, Authorization). */
 export function adminOnly(adminToken: string | undefined) {
   const expected = adminToken === undefined ? undefined : digest(adminToken)
   return createMiddleware<HttpEnv>(async function adminOnly(c, next) {
     if (expected === undefined) return problem(c, refuse('FORBIDDEN', 'No admin token is configured.'))
-    const [, given] = /^Bearer +(\S+) *$/i.exec(c.req.header('authorization') ?? '') ?? []
+    const given = bearerOf(c)
     // Digests have one length, so the comparison takes the same time whatever was sent.
     if (given === undefined || !timingSafeEqual(digest(given), expected)) {
       return problem(c, refuse('UNAUTHENTICATED'), { 'WWW-Authenticate': 'Bearer' })
     }
     return next()
   })
+}
+
+/** Lets only bearers of a valid token pass, and notes for whom they act. */
+export function userOnly(verify: VerifyToken) {
+  return createMiddleware<HttpEnv>(async function userOnly(c, next) {
+    const token = bearerOf(c)
+    const actor = token === undefined ? undefined : await verify(token)
+    if (actor === undefined) {
+      const challenge = token === undefined ? 'Bearer' : 'Bearer error="invalid_token"'
+      return problem(c, refuse('UNAUTHENTICATED'), { 'WWW-Authenticate': challenge })
+    }
+    c.set('actor', actor)
+    return next()
+  })
+}
+
+/** Whether the caller may act for this user: it is the one of its token, or the gateway has seen to it. */
+export function mayActFor(c: Context<HttpEnv>, userId: number): boolean {
+  const actor = c.get('actor')
+  return actor === undefined || actor === userId
+}
+
+function bearerOf(c: Context<HttpEnv>): string | undefined {
+  return /^Bearer +(\S+) *$/i.exec(c.req.header('authorization') ?? '')?.[1]
 }
 
 function digest(text: string): Buffer {

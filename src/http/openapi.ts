@@ -1,13 +1,18 @@
-import { OpenAPIHono, z } from '@hono/zod-openapi'
+import { OpenAPIHono, type RouteConfig, z } from '@hono/zod-openapi'
+import type { Context, Next } from 'hono'
 import { type ProblemCode, problems } from '../errors.ts'
+import type { Access, Audience } from './access.ts'
 import { invalid, type Problem } from './problem.ts'
 import type { HttpEnv } from './request-id.ts'
 
 export type Api = OpenAPIHono<HttpEnv>
 
-/** Makes a router whose routes validate with the schemas that document them. */
-export function createApi(): Api {
-  return new OpenAPIHono<HttpEnv>({
+/**
+ * Makes a router whose routes validate with the schemas that document them, and let in whom their `security` names:
+ * `[]` everyone, `[{ user: [] }]` users, `[{ admin: [] }]` the admin. A route that names nobody is refused at start.
+ */
+export function createApi(access: Access): Api {
+  const api = new OpenAPIHono<HttpEnv>({
     defaultHook: (result, c) => {
       if (result.success) return undefined
       return invalid(
@@ -16,6 +21,45 @@ export function createApi(): Api {
       )
     },
   })
+  const define = api.openapi
+  api.openapi = ((route: RouteConfig, handler: Handler, ...rest: []) => {
+    const audience = audienceOf(route)
+    const documented = { ...route, responses: { ...refusalsOf(route, audience), ...route.responses } }
+    const guarded = audience === 'user' && access.admit ? admitting(access.admit, handler) : handler
+    return define({ ...documented, middleware: access.enter[audience] } as never, guarded as never, ...rest)
+  }) as typeof api.openapi
+  return api
+}
+
+type Handler = (c: Context<HttpEnv>, next: Next) => Response | Promise<Response>
+
+function audienceOf({ method, path, security }: RouteConfig): Audience {
+  const named = security?.flatMap((scheme) => Object.keys(scheme)).join()
+  if (named === '') return 'everyone'
+  if (named === 'user' || named === 'admin') return named
+  throw new Error(`${method.toUpperCase()} ${path} must say by its security whom it is for`)
+}
+
+/** What any such route may answer before its handler runs. */
+function refusalsOf({ method }: RouteConfig, audience: Audience): RouteConfig['responses'] {
+  const isWrite = method !== 'get'
+  const codes: ProblemCode[] = [
+    ...(isWrite ? (['BODY_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE'] as const) : []),
+    ...(audience === 'everyone' ? [] : (['UNAUTHENTICATED', 'FORBIDDEN'] as const)),
+    ...(isWrite && audience === 'user' ? (['RATE_LIMITED'] as const) : []),
+  ]
+  return problemResponses(...codes)
+}
+
+/** Has every `userId` of the valid input judged before the handler runs. */
+function admitting(admit: NonNullable<Access['admit']>, handler: Handler): Handler {
+  return async (c, next) => {
+    const inputs = (['param', 'query', 'json'] as const).map(
+      (part) => c.req.valid(part as never) as { userId?: number } | undefined,
+    )
+    const userIds = inputs.flatMap((input) => (input?.userId === undefined ? [] : [input.userId]))
+    return (await admit(c, userIds)) ?? handler(c, next)
+  }
 }
 
 type StatusOf<Code extends ProblemCode> = (typeof problems)[Code]['status']

@@ -3,7 +3,7 @@ import { HTTPException } from 'hono/http-exception'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { Logger } from 'pino'
 import type { Answer } from '../db/idempotency.ts'
-import { type ProblemCode, problems, type Refusal, refuse } from '../errors.ts'
+import { Overloaded, type ProblemCode, problems, type Refusal, refuse } from '../errors.ts'
 import type { HttpEnv } from './request-id.ts'
 
 /** A problem document (RFC 9457) as api.md defines it; `extra` members of a code stand beside these. */
@@ -40,6 +40,8 @@ export function problemAnswer(c: Context<HttpEnv>, refusal: Refusal): Answer {
   return { status, answer: JSON.stringify(document) }
 }
 
+const problemCode = /"code":"([A-Z_]+)"/
+
 /** Sends an answer that is text already; from 400 on it is a problem document. */
 export function send(
   c: Context<HttpEnv>,
@@ -47,6 +49,8 @@ export function send(
   headers: Record<string, string> = {},
 ): Response {
   const type = status < 400 ? 'application/json' : 'application/problem+json'
+  // Read from the text, because kept answers come as text only.
+  if (status >= 400) c.set('problemCode', problemCode.exec(answer)?.[1] ?? '')
   return c.body(answer, status as ContentfulStatusCode, { 'Content-Type': type, ...headers })
 }
 
@@ -79,7 +83,7 @@ export function createErrorHandler(log: Logger, isUnavailable: (error: unknown) 
       return problem(c, refuse('UNSUPPORTED_MEDIA_TYPE', 'Send application/json in UTF-8.'))
     }
     if (isUnavailable(error)) {
-      log.warn({ err: error, ...at }, 'unavailable')
+      if (!(error instanceof Overloaded)) log.warn({ err: error, ...at }, 'unavailable')
       return problem(c, refuse('UNAVAILABLE'), { 'Retry-After': retryAfterSeconds })
     }
     log.error({ err: error, ...at }, 'request failed')

@@ -1,7 +1,15 @@
 import { createMiddleware } from 'hono/factory'
 
 export interface HttpEnv {
-  Variables: { requestId: string }
+  Variables: {
+    requestId: string
+    /** of the problem document sent, for the metrics */
+    problemCode?: string
+    /** the user of the token; not set where the gateway is trusted */
+    actor?: number
+    /** this request has been counted against the limit of its user */
+    isCounted?: boolean
+  }
 }
 
 const safeId = /^[\w.:=+/@~-]{1,128}$/

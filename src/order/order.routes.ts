@@ -1,6 +1,8 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { orderStatuses, paymentStatuses } from '../db/schema/index.ts'
 import { refuse } from '../errors.ts'
+import type { Access } from '../http/access.ts'
+import { mayActFor } from '../http/auth.ts'
 import type { Idempotency } from '../http/idempotency.ts'
 import {
   type Api,
@@ -59,7 +61,8 @@ const newOrder = z.strictObject({
     .refine((items) => new Set(items.map(({ productId }) => productId)).size === items.length, {
       error: 'each product may be in one line only',
     }),
-  couponId: z.uuid().nullable().optional(),
+  // As Postgres writes it, so that it is found among the locked coupons however it was spelled.
+  couponId: z.uuid().toLowerCase().nullable().optional(),
 })
 
 const placeOrder = createRoute({
@@ -67,6 +70,7 @@ const placeOrder = createRoute({
   path: '/v1/orders',
   summary: 'Order and pay from the balance',
   tags: ['orders'],
+  security: [{ user: [] }],
   request: { headers: idempotencyHeader, body: jsonBody(newOrder) },
   responses: {
     201: jsonAnswer('Paid, and committed', orderSchema),
@@ -92,6 +96,7 @@ const getOrder = createRoute({
   path: '/v1/orders/{orderId}',
   summary: 'An order',
   tags: ['orders'],
+  security: [{ user: [] }],
   request: { params: z.object({ orderId: uuidInPath('orderId') }) },
   responses: { 200: jsonAnswer('The order', orderSchema), ...problemResponses('ORDER_NOT_FOUND') },
 })
@@ -101,6 +106,7 @@ const listOrders = createRoute({
   path: '/v1/users/{userId}/orders',
   summary: 'The orders of a user, newest first',
   tags: ['orders'],
+  security: [{ user: [] }],
   request: { params: z.object({ userId: idInPath('userId') }), query: pageQuery },
   responses: { 200: jsonAnswer('A page of orders', pageOf(orderSchema)), ...problemResponses() },
 })
@@ -110,6 +116,7 @@ const cancelOrder = createRoute({
   path: '/v1/orders/{orderId}/cancel',
   summary: 'Cancel a paid order and refund it',
   tags: ['orders'],
+  security: [{ user: [] }],
   request: {
     params: z.object({ orderId: uuidInPath('orderId') }),
     headers: idempotencyHeader,
@@ -133,7 +140,12 @@ const cancelOrder = createRoute({
 const orderCursor = z.tuple([z.int(), z.uuid()])
 
 /** Adds the routes of orders. */
-export function addOrderRoutes(api: Api, orders: Orders, idempotency: Idempotency): void {
+export function addOrderRoutes(
+  api: Api,
+  orders: Orders,
+  idempotency: Idempotency,
+  { limitRate }: Pick<Access, 'limitRate'>,
+): void {
   api.openapi(placeOrder, (c) => {
     const body = c.req.valid('json')
     const { userId, items, couponId = null } = body
@@ -147,7 +159,9 @@ export function addOrderRoutes(api: Api, orders: Orders, idempotency: Idempotenc
 
   api.openapi(getOrder, async (c) => {
     const order = await orders.find(c.req.valid('param').orderId)
-    return order ? c.json(order, 200) : problem(c, refuse('ORDER_NOT_FOUND'))
+    // Another user's order is not there, so that ids tell nothing.
+    if (!order || !mayActFor(c, order.userId)) return problem(c, refuse('ORDER_NOT_FOUND'))
+    return c.json(order, 200)
   })
 
   api.openapi(listOrders, async (c) => {
@@ -167,7 +181,9 @@ export function addOrderRoutes(api: Api, orders: Orders, idempotency: Idempotenc
 
   api.openapi(cancelOrder, async (c) => {
     const order = await orders.find(c.req.valid('param').orderId)
-    if (!order) return problem(c, refuse('ORDER_NOT_FOUND'))
+    if (!order || !mayActFor(c, order.userId)) return problem(c, refuse('ORDER_NOT_FOUND'))
+    const limited = await limitRate(c, order.userId)
+    if (limited) return limited as never
     return idempotency.answer<{ order: Order }>(c, {
       userId: order.userId,
       body: {},

@@ -34,6 +34,7 @@ const getPopular = createRoute({
   path: '/v1/products/popular',
   summary: 'The five products sold most, today and the two days before',
   tags: ['popular'],
+  security: [],
   responses: { 200: jsonAnswer('The ranking, at most a second old', liveSchema), ...problemResponses() },
 })
 
@@ -42,6 +43,7 @@ const getSnapshot = createRoute({
   path: '/v1/products/popular/snapshots/{date}',
   summary: 'The ranking as it was at 00:00 of a date',
   tags: ['popular'],
+  security: [],
   request: {
     params: z.object({
       date: z

@@ -100,6 +100,8 @@ export function createRankings(deps: Deps & { products: Products }) {
       return snapshotOf(date, (await findSnapshot(db, date)) ?? [])
     },
     catchUp: snapshots.catchUp,
+    /** Counts days of a shard anew from Postgres; see createRecount. */
+    recount,
   }
 }
 

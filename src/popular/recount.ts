@@ -108,10 +108,11 @@ export function createRecount(deps: {
   }
 }
 
+/** Below zero is where a cancellation was settled before its order: the sale of that one is still to come. */
 function sumUp(base: Map<number, number>, corrections: Sale[]): Sale[] {
   const sums = new Map(base)
   for (const { productId, quantity } of corrections) {
     sums.set(productId, (sums.get(productId) ?? 0) + quantity)
   }
-  return [...sums].flatMap(([productId, quantity]) => (quantity > 0 ? [{ productId, quantity }] : []))
+  return [...sums].flatMap(([productId, quantity]) => (quantity !== 0 ? [{ productId, quantity }] : []))
 }

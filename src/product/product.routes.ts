@@ -23,6 +23,7 @@ const listProducts = createRoute({
   path: '/v1/products',
   summary: 'Products by id, each with its exact stock',
   tags: ['products'],
+  security: [],
   request: { query: pageQuery },
   responses: { 200: jsonAnswer('A page of products', pageOf(productSchema)), ...problemResponses() },
 })
@@ -32,6 +33,7 @@ const getProduct = createRoute({
   path: '/v1/products/{productId}',
   summary: 'A product with its exact stock',
   tags: ['products'],
+  security: [],
   request: { params },
   responses: { 200: jsonAnswer('The product', productSchema), ...problemResponses('PRODUCT_NOT_FOUND') },
 })

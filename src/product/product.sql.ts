@@ -1,6 +1,7 @@
-import { asc, eq, gt, sql } from 'drizzle-orm'
+import { asc, gt, sql } from 'drizzle-orm'
 import type { Database } from '../db/client.ts'
 import { orders, products, restocks } from '../db/schema/index.ts'
+import { bigints } from '../db/statement.ts'
 import type { StockEntry } from '../redis/stock-scripts.ts'
 import type { Product } from './product.ts'
 
@@ -21,8 +22,15 @@ export async function insertProduct(
 
 /** Reads a product, or undefined when there is none. */
 export async function findProduct(db: Database, productId: number): Promise<Product | undefined> {
-  const [row] = await db.select(productColumns).from(products).where(eq(products.id, productId))
-  return row
+  return (await findProducts(db, [productId]))[0]
+}
+
+/** Those of the products that exist. */
+export async function findProducts(db: Database, ids: number[]): Promise<Product[]> {
+  return db
+    .select(productColumns)
+    .from(products)
+    .where(sql`${products.id} = any(${bigints(ids)}::text::bigint[])`)
 }
 
 /** Products by id, a page after `afterId`. */

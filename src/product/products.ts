@@ -1,31 +1,19 @@
-import { LRUCache } from 'lru-cache'
 import { classifyFailure } from '../db/failure.ts'
 import type { Deps } from '../deps.ts'
 import { type Refusal, refuse, Unavailable } from '../errors.ts'
-import { findProduct, insertProduct, listProducts } from './product.sql.ts'
+import type { Catalog } from './catalog.ts'
+import { insertProduct, listProducts } from './product.sql.ts'
 import type { Product, StockedProduct } from './product.ts'
 import { commitRestock, maxStock, type RestockOutcome } from './restock.ts'
 import type { StockLoader } from './stock.load.ts'
 import type { Stock } from './stock.ts'
 
-/** Products never change but for their stock, which is not cached; the bound is the only reason to forget one. */
-const cachedProducts = 20_000
-
 export type Products = ReturnType<typeof createProducts>
 
 /** The product domain: create, restock, list, get. */
-export function createProducts(deps: Deps & { stock: Stock; loader: StockLoader }) {
-  const { db, transactions, stock, loader, now, newId, log } = deps
-  const known = new LRUCache<number, Product>({ max: cachedProducts })
-
-  /** The product without its stock, or undefined when there is none. */
-  async function find(productId: number): Promise<Product | undefined> {
-    const cached = known.get(productId)
-    if (cached) return cached
-    const product = await findProduct(db, productId)
-    if (product) known.set(productId, product)
-    return product
-  }
+export function createProducts(deps: Deps & { catalog: Catalog; stock: Stock; loader: StockLoader }) {
+  const { db, transactions, catalog, stock, loader, now, newId, log } = deps
+  const { find } = catalog
 
   /** A product with its stock (PRD-1, PRD-2). @throws Unavailable when the stock cannot be known now */
   async function get(productId: number): Promise<StockedProduct | Refusal<'PRODUCT_NOT_FOUND'>> {
@@ -49,7 +37,7 @@ export function createProducts(deps: Deps & { stock: Stock; loader: StockLoader 
   /** Creates a product and makes it ready in Redis, so that its first buyer does not wait for that. */
   async function create(input: { name: string; price: number; stock: number }): Promise<StockedProduct> {
     const product = await insertProduct(db, input, new Date(now()))
-    known.set(product.id, product)
+    catalog.learn(product)
     await loader
       .load([product.id])
       .catch((error: unknown) =>

@@ -8,9 +8,10 @@ import type { Transaction, Transactions } from '../db/transactions.ts'
 import { keys } from '../redis/keys.ts'
 import type { Scripts } from '../redis/scripts.ts'
 import { type StockEntry, stockEntryOf } from '../redis/stock-scripts.ts'
-import { isEffective, listStock, readStockSnapshot } from './product.sql.ts'
+import { isEffective, listStock } from './product.sql.ts'
 import { byShard, seoulDay } from './product.ts'
-import { availableUnits, type StockLoader } from './stock.load.ts'
+import { createStockComparison } from './stock.compare.ts'
+import type { StockLoader } from './stock.load.ts'
 import type { Stock } from './stock.ts'
 
 /** Abandoned entries taken up a shard and run; the rest comes with the next run. */
@@ -67,6 +68,7 @@ export function createStockRecovery(deps: {
   log: Logger
 }): StockRecovery {
   const { redis, scripts, db, transactions, stock, loader, shards, now, log } = deps
+  const { compare, confirm } = createStockComparison({ scripts, db })
   const allShards = Array.from({ length: shards }, (_, shard) => shard)
 
   async function readAbandoned(shard: number, untilMs: number): Promise<StockEntry[]> {
@@ -108,7 +110,7 @@ export function createStockRecovery(deps: {
         for (const [shard, part] of byShard(page, ({ id }) => id, shards)) {
           const ids = part.map(({ id }) => id)
           const { missing, differing } = await compare(shard, ids)
-          const certain = differing.size === 0 ? [] : await confirm(shard, differing)
+          const certain = [...(await confirm(shard, differing)).keys()]
           if (certain.length > 0) {
             log.error({ shard, productIds: certain }, 'stock drifted')
             await redis.hdel(keys.stockAvailable(shard), ...certain.map(String))
@@ -135,42 +137,6 @@ export function createStockRecovery(deps: {
       )
     },
   }
-
-  /** Products that Redis lacks, and those whose units differ from Postgres, each with what Redis held of it. */
-  async function compare(
-    shard: number,
-    ids: number[],
-  ): Promise<{ missing: number[]; differing: Map<number, string> }> {
-    const before = await scripts.inspectStock(shard, ids)
-    const snapshot = await readStockSnapshot(db, ids, before.entries)
-    const after = await scripts.inspectStock(shard, ids)
-    const missing: number[] = []
-    const differing = new Map<number, string>()
-    ids.forEach((id, index) => {
-      const units = before.units[index]
-      const seen = fingerprint(id, units, before.entries)
-      if (units === null) missing.push(id)
-      else if (seen === fingerprint(id, after.units[index], after.entries)) {
-        const expected = availableUnits(id, snapshot.stock.get(id) ?? 0, before.entries, snapshot)
-        if (expected !== units) differing.set(id, seen)
-      }
-    })
-    return { missing, differing }
-  }
-
-  /**
-   * Under traffic the two stores cannot be read at one instant: only what differs twice, with Redis unchanged in
-   * between, has drifted.
-   */
-  async function confirm(shard: number, differing: Map<number, string>): Promise<number[]> {
-    const again = await compare(shard, [...differing.keys()])
-    return [...again.differing].filter(([id, seen]) => differing.get(id) === seen).map(([id]) => id)
-  }
-}
-
-function fingerprint(productId: number, units: number | null | undefined, entries: StockEntry[]): string {
-  const own = entries.filter(({ lines }) => lines.some((line) => line.productId === productId))
-  return `${units} ${own.map(({ entryId }) => entryId).join()}`
 }
 
 /** Reads what became of entries, and fences those that came to nothing yet, so that they never will. */

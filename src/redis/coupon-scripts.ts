@@ -71,6 +71,21 @@ export function couponScripts(run: RunScript) {
       return outcome
     },
 
+    /** Writes holders of a policy as committed. A call stops Redis for a moment: some hundred at a time. */
+    async holdCoupons(
+      policyId: number,
+      holdersExpireAt: number,
+      holders: { userId: number; couponId: string }[],
+    ): Promise<void> {
+      await run(
+        'coupon.hold',
+        holders.length,
+        ...holders.map(({ userId }) => keys.couponHolder(policyId, userId)),
+        holdersExpireAt,
+        ...holders.map(({ couponId }) => couponId),
+      )
+    },
+
     /** What Redis holds of a policy at one instant. */
     async inspectPolicy(policyId: number): Promise<PolicyState> {
       const [outcome, [holdersLoaded, settles, revision, couponIds, remaining]] = await run(

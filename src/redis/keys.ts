@@ -18,7 +18,18 @@ export const keys = {
   stockSalesLog: (shard: number) => `stock:{${shard}}:sales-log`,
   /** a call with an Idempotency-Key that is under way; `digest` of its user, route and key */
   idempotencyClaim: (digest: string) => `idempotency:{${digest}}`,
+  /** writes of a user in the window that runs */
+  rateLimit: (userId: number) => `rate-limit:{${userId}}`,
   /** redlock keys: who loads a policy, who runs a singleton job */
   couponLoadLock: (policyId: number) => `coupon:{${policyId}}:load-lock`,
   jobLock: (job: string) => `lock:{${job}}`,
+}
+
+/** What SCAN finds the holders of all policies by. */
+export const holderPattern = 'coupon:{*}:holder:*'
+
+/** Whose holder a key is, or undefined when it is none. */
+export function readHolderKey(key: string): { policyId: number; userId: number } | undefined {
+  const [, policyId, userId] = /^coupon:\{(\d+)\}:holder:(\d+)$/.exec(key) ?? []
+  return policyId === undefined ? undefined : { policyId: Number(policyId), userId: Number(userId) }
 }

@@ -17,6 +17,7 @@ export const scriptOutcomes = {
   ],
   'coupon.settle': ['SETTLED', 'DROPPED'],
   'coupon.inspect': ['NOT_LOADED', 'LOADED'],
+  'coupon.hold': ['HELD'],
   'coupon.load': ['START_OVER', 'READ_AGAIN', 'LOADED'],
   'stock.reserve': ['NOT_LOADED', 'RESERVED', 'INSUFFICIENT'],
   'stock.announce': ['ANNOUNCED'],
@@ -40,13 +41,14 @@ export type RunScript = <Name extends ScriptName>(
 export type Scripts = ReturnType<typeof bindScripts>
 
 /**
- * Binds the scripts of lua/ to a connection as typed functions. `onOutcome` hears of each outcome, for metrics.
+ * Binds the scripts of lua/ to a connection as typed functions. `onRun` hears of each run, for metrics: `FAILED` is the
+ * outcome of one that threw.
  * @throws Error when the table here and the headers of lua/ disagree
  */
 export function bindScripts(
   redis: Redis,
   sources: ScriptSource[],
-  onOutcome: (script: string, outcome: string) => void = () => undefined,
+  onRun: (script: string, outcome: string, ms: number) => void = () => undefined,
 ) {
   for (const source of sources) {
     const outcomes: readonly string[] | undefined = scriptOutcomes[source.name as ScriptName]
@@ -60,10 +62,16 @@ export function bindScripts(
       redis as unknown as Record<string, (...args: (string | number)[]) => Promise<unknown[]>>
     )[name]
     if (command === undefined) throw new Error(`The connection does not know the script ${name}`)
-    const [number, ...rest] = await command.apply(redis, args)
-    const outcome = scriptOutcomes[name][number as number] as (typeof scriptOutcomes)[typeof name][number]
-    onOutcome(name, outcome)
-    return [outcome, rest]
+    const startedAt = performance.now()
+    try {
+      const [number, ...rest] = await command.apply(redis, args)
+      const outcome = scriptOutcomes[name][number as number] as (typeof scriptOutcomes)[typeof name][number]
+      onRun(name, outcome, performance.now() - startedAt)
+      return [outcome, rest]
+    } catch (error) {
+      onRun(name, 'FAILED', performance.now() - startedAt)
+      throw error
+    }
   }
 
   return { ...couponScripts(run), ...stockScripts(run), ...salesScripts(run) }

@@ -31,10 +31,14 @@ export function gated({ deps }: Harness, step: 'commit' | 'settle') {
   return {
     open: () => gate.resolve(),
     /** POSTs JSON; the answer comes after the gate has been opened. */
-    async post(path: string, body: unknown = {}): Promise<Answer> {
+    async post(path: string, body: unknown = {}, headers: Record<string, string> = {}): Promise<Answer> {
       const response = await app.request(path, {
         method: 'POST',
-        headers: { 'Content-Type': 'application/json', Authorization: `Bearer ${deps.env.ADMIN_TOKEN}` },
+        headers: {
+          'Content-Type': 'application/json',
+          Authorization: `Bearer ${deps.env.ADMIN_TOKEN}`,
+          ...headers,
+        },
         body: JSON.stringify(body),
       })
       return { status: response.status, body: await response.json(), headers: response.headers }

@@ -1,0 +1,51 @@
+import type { Redis } from 'ioredis'
+import type { Database } from '../db/client.ts'
+import { keys } from '../redis/keys.ts'
+import { policiesInRedis } from './policies.ts'
+import { type RedisRule, type Violation, verdictOf } from './verdict.ts'
+
+/** The least age at which an entry counts as forgotten, ms: recovery takes it up after seconds. */
+const forgottenMs = 300_000
+/** Where recovery takes entries up later than usual, they are forgotten later too: times its own age. */
+const recoveryRounds = 5
+const entriesPerStream = 1000
+const rule = {
+  rule: 'redis-pending',
+  about: 'nothing is pending for minutes: a worker finishes or gives back what was left (ALL-4)',
+}
+
+/** Pending entries in Redis. Taking up old ones is for the recovery worker, so there is nothing to repair. */
+export function pendingInRedis(deps: {
+  redis: Redis
+  db: Database
+  shards: number
+  env: { RECOVERY_MIN_AGE_MS: number }
+  now(): number
+}): RedisRule {
+  const { redis, shards, env } = deps
+
+  return async () => {
+    // By the clock of Redis, which also made the ids of the entries.
+    const [seconds] = await redis.time()
+    const nowMs = Number(seconds) * 1000
+    const untilMs = nowMs - Math.max(forgottenMs, recoveryRounds * env.RECOVERY_MIN_AGE_MS)
+    const violations: Violation[] = []
+    let looked = 0
+
+    async function lookAt(streams: string[]): Promise<void> {
+      for (const key of streams) {
+        const [length, old] = await Promise.all([
+          redis.xlen(key),
+          redis.xrange(key, '-', untilMs, 'COUNT', entriesPerStream),
+        ])
+        looked += length
+        for (const [entryId] of old) {
+          violations.push({ key, entryId, ageMs: nowMs - Number(entryId.split('-')[0]) })
+        }
+      }
+    }
+    await lookAt(Array.from({ length: shards }, (_, shard) => keys.stockPending(shard)))
+    for await (const page of policiesInRedis(deps)) await lookAt(page.map(({ id }) => keys.couponPending(id)))
+    return { verdict: verdictOf(rule, { looked, violations }), repair: async () => [] }
+  }
+}

@@ -1,0 +1,22 @@
+import type { Redis } from 'ioredis'
+import type { Database } from '../db/client.ts'
+import { keys } from '../redis/keys.ts'
+import { type PendingStreams, readPending } from '../redis/pending.ts'
+import { newestPolicyIds } from './coupon.sql.ts'
+import { holdersKeptMs } from './coupon.ts'
+
+/** Policies looked at, the newest first. */
+const policiesLookedAt = 1000
+
+/** Looks at the grants that wait in Redis, over the newest policies that Redis may know. */
+export async function lookAtPendingGrants(deps: {
+  redis: Redis
+  db: Database
+  now(): number
+}): Promise<PendingStreams> {
+  const ids = await newestPolicyIds(deps.db, new Date(deps.now() - holdersKeptMs), policiesLookedAt)
+  return readPending(
+    deps.redis,
+    ids.map((policyId) => keys.couponPending(policyId)),
+  )
+}

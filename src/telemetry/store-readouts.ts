@@ -1,0 +1,130 @@
+import type { Registry } from 'prom-client'
+import type { KeptKind } from './metrics.ts'
+import { addReadout } from './series.ts'
+
+/** How long a scrape waits for a store, ms: well below the usual deadline of a scrape, 10 s. */
+const deadlineMs = 1000
+
+/** What waits in the pending streams of a kind. */
+export interface PendingEntries {
+  entries: number
+  /** age of the oldest, ms; 0 when there are none */
+  oldestMs: number
+}
+
+/** What waits in the outbox. */
+export interface OutboxBacklog {
+  pending: number
+  parked: number
+  /** since the oldest of the pending ones occurred, ms; 0 when there are none */
+  lagMs: number
+}
+
+/**
+ * Metrics that the stores are asked for at a scrape. Each question is asked once at a time, however many scrapes wait
+ * for it, and none waits longer than its deadline: a value that is not there in time is absent.
+ */
+export function createStoreReadouts(registry: Registry) {
+  const stores = new Map<string, () => Promise<true | undefined>>()
+  const pending = new Map<KeptKind, () => Promise<PendingEntries | undefined>>()
+  const outbox = new Map<'outbox', () => Promise<OutboxBacklog | undefined>>()
+
+  addReadout(
+    registry,
+    'gauge',
+    { name: 'seonchak_up', help: 'Whether a store answered this scrape', labels: ['store'] },
+    () =>
+      Promise.all(
+        [...stores].map(
+          async ([store, ask]): Promise<[{ store: string }, number]> => [{ store }, (await ask()) ? 1 : 0],
+        ),
+      ),
+  )
+
+  function read<Kind extends string, Found>(
+    from: Map<Kind, () => Promise<Found | undefined>>,
+    metric: { name: string; help: string; labels: readonly 'kind'[] },
+    of: (found: Found) => number,
+  ): void {
+    addReadout(registry, 'gauge', metric, async () => {
+      const all = await Promise.all([...from].map(async ([kind, ask]) => ({ kind, found: await ask() })))
+      return all.flatMap(({ kind, found }): [{ kind: string }, number][] =>
+        // A metric without labels must not get one.
+        found === undefined
+          ? []
+          : [[(metric.labels.length > 0 ? { kind } : {}) as { kind: string }, of(found)]],
+      )
+    })
+  }
+  const kind = ['kind'] as const
+  read(
+    pending,
+    { name: 'seonchak_pending_entries', help: 'Grants and reservations not settled yet', labels: kind },
+    ({ entries }) => entries,
+  )
+  read(
+    pending,
+    {
+      name: 'seonchak_pending_oldest_age_seconds',
+      help: 'Age of the oldest grant or reservation not settled yet, 0 when there is none',
+      labels: kind,
+    },
+    ({ oldestMs }) => oldestMs / 1000,
+  )
+  read(
+    outbox,
+    { name: 'seonchak_outbox_pending_events', help: 'Events to be delivered', labels: [] },
+    (backlog) => backlog.pending,
+  )
+  read(
+    outbox,
+    { name: 'seonchak_outbox_parked_events', help: 'Events given up until they are replayed', labels: [] },
+    ({ parked }) => parked,
+  )
+  read(
+    outbox,
+    {
+      name: 'seonchak_outbox_lag_seconds',
+      help: 'Time since the oldest event to be delivered occurred, 0 when there is none',
+      labels: [],
+    },
+    ({ lagMs }) => lagMs / 1000,
+  )
+
+  return {
+    /** Watches whether a store answers. */
+    watchStore(store: 'redis' | 'postgres', ask: () => Promise<unknown>): void {
+      stores.set(
+        store,
+        inTime(() => ask().then(() => true as const)),
+      )
+    },
+    /** Watches what is pending of a kind. */
+    watchPending(kind: KeptKind, look: () => Promise<PendingEntries>): void {
+      pending.set(kind, inTime(look))
+    },
+    /** Watches the outbox. */
+    watchOutbox(look: () => Promise<OutboxBacklog>): void {
+      outbox.set('outbox', inTime(look))
+    },
+  }
+}
+
+/** Asks once at a time; undefined where the answer is a failure, or not there in time. */
+function inTime<Found>(ask: () => Promise<Found>): () => Promise<Found | undefined> {
+  let underWay: Promise<Found | undefined> | undefined
+  return async () => {
+    underWay ??= ask()
+      .catch(() => undefined)
+      .finally(() => {
+        underWay = undefined
+      })
+    const { promise: late, resolve } = Promise.withResolvers<undefined>()
+    const timer = setTimeout(() => resolve(undefined), deadlineMs)
+    try {
+      return await Promise.race([underWay, late])
+    } finally {
+      clearTimeout(timer)
+    }
+  }
+}
