@@ -52,6 +52,7 @@ describe('defaults', () => {
       name: 'PORT',
       fallback: '3000',
       meaning: 'port to listen on; 0 picks a free one',
+      required: false,
     })
   })
 
@@ -103,6 +104,12 @@ describe('given values', () => {
     ['DATABASE_URL', 'mysql://db/shop'],
     ['DATABASE_URL', 'db:5432'],
     ['REDIS_URL', 'http://cache'],
+    ['AUTH_JWT_SECRET', 'shorter than its hash'],
+    ['AUTH_JWKS_URL', 'file:///keys'],
+    ['CORS_ORIGINS', '*'],
+    ['CORS_ORIGINS', 'https://shop.example/'],
+    ['RATE_LIMIT_REQUESTS', '-1'],
+    ['REQUEST_TIMEOUT_MS', '99'],
   ])('%s=%s is refused, by the name of the variable', (name, value) => {
     const faults = faultsOf({ ...stores, [name]: value })
     expect(faults).toHaveLength(1)

@@ -137,7 +137,8 @@ describe.each([
     const counts = tally(codes.flat())
     expect(
       Object.keys(counts).filter(
-        (code) => !['200', '201', 'STOCK_INSUFFICIENT', 'INSUFFICIENT_BALANCE', 'BALANCE_CONFLICT'].includes(code),
+        (code) =>
+          !['200', '201', 'STOCK_INSUFFICIENT', 'INSUFFICIENT_BALANCE', 'BALANCE_CONFLICT'].includes(code),
       ),
     ).toEqual([])
     await expectConsistent(harness)
