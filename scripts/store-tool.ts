@@ -3,6 +3,7 @@ import { pino } from 'pino'
 import { openDeps } from '../src/deps.ts'
 import { createDomains, type Domains } from '../src/domains.ts'
 import { EnvError, readEnv } from '../src/env.ts'
+import { createLog } from '../src/log.ts'
 import { untilReady } from '../src/redis/client.ts'
 import { plainMessage } from './embedded/setup-error.ts'
 import { findStores } from './start/stores.ts'
@@ -40,7 +41,7 @@ async function openStores() {
   const stores = await findStores(process.env)
   const level = process.env.LOG_LEVEL || 'fatal'
   try {
-    const log = pino({ level, base: { name: 'seonchak' } }, pino.destination({ fd: 2, sync: true }))
+    const log = createLog(level, pino.destination({ fd: 2, sync: true }))
     return openDeps(readEnv({ ...process.env, ...stores }), { log })
   } catch (error) {
     if (!(error instanceof EnvError)) throw error

@@ -1,11 +1,11 @@
-import { type Logger, pino, stdSerializers } from 'pino'
+import { type DestinationStream, type Logger, pino, stdSerializers } from 'pino'
 
 /**
- * Makes the log of the program. Errors of stores lose what a driver hangs on them of its call: the arguments of a
+ * Makes the log of the program, on standard output unless told otherwise. Errors of stores lose what a driver hangs on them of its call: the arguments of a
  * Redis AUTH are the password.
  */
-export function createLog(level: string): Logger {
-  return pino({ level, base: { name: 'seonchak' }, serializers: { err: describeError } })
+export function createLog(level: string, destination?: DestinationStream): Logger {
+  return pino({ level, base: { name: 'seonchak' }, serializers: { err: describeError } }, destination)
 }
 
 /** Members of an error that are worth a line; everything else that was hung on it stays out of the log. */
