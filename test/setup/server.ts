@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Env } from '../../src/env.ts'
-import { type Answer, adminToken } from './harness.ts'
+import { type Answer, adminToken, unhurried } from './harness.ts'
 
 const mainFile = join(import.meta.dirname, '../../src/main.ts')
 const startDeadlineMs = 20_000
@@ -21,6 +21,7 @@ export async function startServer(
       HOST: '127.0.0.1',
       PORT: '0',
       ADMIN_TOKEN: adminToken,
+      ...unhurried,
       DATABASE_URL: on.database,
       REDIS_URL: on.redis,
       ...env,
