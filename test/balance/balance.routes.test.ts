@@ -31,6 +31,13 @@ describe('POST /v1/users/{userId}/balance/charge', () => {
     await expectConsistent(harness)
   })
 
+  it('[BAL-7] knows users up to the largest id there can be', async () => {
+    const largest = Number.MAX_SAFE_INTEGER
+    expect((await harness.charge(largest, 10_000)).body).toEqual({ userId: largest, balance: 10_000 })
+    expect(await harness.balance(largest)).toBe(10_000)
+    expect(await harness.balance(largest - 1)).toBe(0)
+  })
+
   it('[BAL-3] takes 10,000 and refuses 9,999, which changes nothing', async () => {
     const refused = await changingNothing(harness, () => harness.charge(userId, 9999))
     expect([refused.status, refused.body.code]).toEqual([422, 'CHARGE_BELOW_MINIMUM'])

@@ -5,11 +5,12 @@ import { gated } from '../setup/gate.ts'
 import { type Answer, type Harness, startHarness, tally, until } from '../setup/harness.ts'
 import { expectConsistent } from '../setup/order-invariants.ts'
 
+let aheadMs = 0
 let harness: Harness
 let userId = 0
 let productId: number
 beforeAll(async () => {
-  harness = await startHarness()
+  harness = await startHarness({ ambient: { now: () => Date.now() + aheadMs } })
 })
 afterAll(() => harness.stop())
 beforeEach(async () => {
@@ -144,6 +145,35 @@ describe('Idempotency-Key of an order', () => {
     ).toEqual(['201', 'IDEMPOTENCY_KEY_REUSED'])
     expect(await orderCount()).toBe(1)
     await expectConsistent(harness)
+  })
+
+  it('[ALL-2] a repeat while the first is still running is told so after a while, and later gets its answer', async () => {
+    await harness.charge(userId, 10_000)
+    const { post, open } = gated(harness, 'commit')
+    const body = { userId, items: lines(1) }
+    const first = post('/v1/orders', body, { 'Idempotency-Key': 'k' })
+    await until('the entry', async () => (await harness.redis.xlen(keys.stockPending(0))) === 1)
+    const patience = setInterval(() => (aheadMs += 500), 10)
+    const early = await changingNothing(harness, () => order('k'))
+    clearInterval(patience)
+    aheadMs = 0
+    expect([early.status, early.body.code]).toEqual([409, 'IDEMPOTENCY_IN_PROGRESS'])
+    open()
+    expect((await first).status).toBe(201)
+    expectReplay(await order('k'), await first)
+    await expectConsistent(harness)
+  })
+
+  it('[ALL-2] a 503 is not kept: the repeat is judged anew', async () => {
+    await harness.charge(userId, 20_000)
+    const small = await startHarness({ env: { COMMIT_MAX_QUEUE: '1' }, on: harness.on })
+    const ask = (key: string) => small.order(userId, lines(1), { key })
+    const answers = await Promise.all([ask('k'), ask('l')])
+    expect(tally(answers)).toEqual({ 201: 1, UNAVAILABLE: 1 })
+    const again = await Promise.all(['k', 'l'].map((key) => order(key)))
+    expect(tally(again)).toEqual({ 201: 2 })
+    expect(again.map(isReplayed)).toEqual(answers.map(({ status }) => status === 201))
+    await small.stop()
   })
 
   it.each([

@@ -86,6 +86,22 @@ describe('POST /v1/orders', () => {
     await expectConsistent(harness)
   })
 
+  it('[ORD-1, ORD-5] reckons the dearest order there can be to the won', async () => {
+    const items = []
+    for (let n = 0; n < 50; n++) {
+      const productId = await harness.product({ price: 100_000_000 - n, stock: 1000 })
+      items.push({ productId, quantity: 1000 })
+    }
+    const { id: couponId } = (
+      await harness.issue(await harness.policy({ discountType: 'PERCENT', discountValue: 33 }), userId)
+    ).body
+    const required = 5_000_000_000_000 - 1000 * ((49 * 50) / 2) - 1_649_999_595_750
+    const { body } = await harness.order(userId, items, { couponId })
+    expect(body).toMatchObject({ code: 'INSUFFICIENT_BALANCE', required })
+    expect((await harness.get(`/v1/orders/${body.orderId}`)).body.finalAmount).toBe(required)
+    await expectConsistent(harness)
+  })
+
   it('[ORD-1] charges the price that Postgres holds, whatever this process believes', async () => {
     const productId = await harness.product({ name: 'Old', price: 1000 })
     await harness.get(`/v1/products/${productId}`)
