@@ -84,7 +84,8 @@ function explain(error: unknown): string {
 }
 
 try {
-  process.exitCode = await main()
+  // Not by running out of things to do: a store that fell silent can leave a socket behind that never closes.
+  process.exit(await main())
 } catch (error) {
   console.error(explain(error))
   process.exit(1)
