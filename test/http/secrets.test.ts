@@ -15,20 +15,31 @@ const secrets = {
 
 let harness: Harness
 let on: { database: string; redis: string }
+/** Accounts of this test alone, in both stores, whose passwords are recognisable. */
+const account = `secrets_${Date.now()}`
+
 beforeAll(async () => {
   harness = await startHarness()
+  await harness.sql.unsafe(`create role ${account} login superuser password '${secrets.database}'`)
+  await harness.redis.call('ACL', 'SETUSER', account, 'on', `>${secrets.redis}`, '~*', '&*', '+@all')
   on = {
-    database: withPassword(harness.on.database, secrets.database),
-    redis: withPassword(harness.on.redis, secrets.redis, 'default'),
+    database: withPassword(harness.on.database, secrets.database, account),
+    redis: withPassword(harness.on.redis, secrets.redis, account),
   }
 })
-afterAll(() => harness.stop())
+afterAll(async () => {
+  await harness.redis.call('ACL', 'DELUSER', account)
+  await harness.sql.unsafe(`reassign owned by ${account} to current_user`)
+  await harness.sql.unsafe(`drop owned by ${account}`)
+  await harness.sql.unsafe(`drop role ${account}`)
+  await harness.stop()
+})
 
-/** Puts a password into a URL. The stores of the tests ask for none and mind none. */
-function withPassword(text: string, password: string, user?: string): string {
+/** Puts an account and its password into a URL. */
+function withPassword(text: string, password: string, user: string): string {
   const url = new URL(text)
+  url.username = user
   url.password = password
-  if (user !== undefined) url.username = user
   return url.href
 }
 
