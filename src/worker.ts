@@ -6,7 +6,8 @@ import type { Recovery } from './domains.ts'
 import { keys } from './redis/keys.ts'
 import { readRunIds } from './redis/run.ts'
 
-const lockTtlMs = 10_000
+/** A process that dies leaves the lock for this long; then another recovers what it left. */
+const lockTtlMs = 3000
 /** Every so many runs Redis is held against Postgres as a whole. */
 const runsPerReconciliation = 5
 

@@ -10,7 +10,8 @@ import { writeHolders } from './coupon.holders.ts'
 import { countIssued } from './coupon.sql.ts'
 import { type CouponPolicy, holdersExpireAt } from './coupon.ts'
 
-const lockTtlMs = 10_000
+/** A process that dies leaves its lock for this long: less than callers wait, so that the next one loads in time. */
+const lockTtlMs = 2000
 /** A settled grant makes the loader read again; grants run out soon, as none is admitted while it loads. */
 const maxAttempts = 200
 const betweenAttemptsMs = 10

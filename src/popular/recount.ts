@@ -1,7 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Database } from '../db/client.ts'
-import { Unavailable } from '../errors.ts'
 import { isEffective } from '../product/product.sql.ts'
 import { shardOf } from '../product/product.ts'
 import { keys } from '../redis/keys.ts'
@@ -13,7 +12,8 @@ import { readOrderStates, readSales } from './popular.sql.ts'
 import { addDays, compact, dashed, midnightOf, seoulDate } from './popular.ts'
 
 const countTtlMs = 60_000
-const lockTtlMs = 10_000
+/** A process that dies leaves its lock for this long: less than callers wait, so that they go on counting. */
+const lockTtlMs = 2000
 const betweenLooksMs = 50
 
 /**
@@ -38,9 +38,8 @@ export function createRecount(deps: {
   const underWay = new Map<number, Promise<void>>()
 
   /**
-   * Counts days (yyyy-mm-dd) of one shard. Where it is being done already, it waits for that or a moment, and may then
-   * not have counted these days: the caller looks again.
-   * @throws Unavailable when Redis lost the count on the way
+   * Counts days (yyyy-mm-dd) of one shard. Where it is being done already, it waits for that or a moment; and Redis may
+   * lose the count on the way. Either way these days may then not be counted: the caller looks again.
    */
   return function recount(shard: number, dates: string[]): Promise<void> {
     const running = underWay.get(shard)
@@ -63,12 +62,12 @@ export function createRecount(deps: {
             inSnapshot.set(date, new Map(own.map(({ productId, quantity }) => [productId, quantity])))
           }
           const look = await scripts.lookAtSales(shard, token)
-          if (!look) throw new Unavailable('the count of sales was lost')
+          if (!look) return
           const corrections = await correct(tx, look)
           for (const date of dates) {
             const sales = sumUp(inSnapshot.get(date) ?? new Map(), corrections.get(date) ?? [])
             const done = await scripts.finishSales(shard, token, compact(date), look.counted.length, sales)
-            if (!done) throw new Unavailable('the count of sales was lost')
+            if (!done) return
             log.info({ shard, date, products: sales.length }, 'sales counted from Postgres')
           }
         },

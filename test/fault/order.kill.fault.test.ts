@@ -1,4 +1,6 @@
+import type { ReservedSql } from 'postgres'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { seoulDay } from '../../src/product/product.ts'
 import { keys } from '../../src/redis/keys.ts'
 import { type Answer, adminToken, type Harness, startHarness, tally, until } from '../setup/harness.ts'
 import { expectConsistent } from '../setup/order-invariants.ts'
@@ -20,8 +22,8 @@ afterEach(async () => {
   await harness.stop()
 })
 
-async function start() {
-  const server = await startServer(harness.on)
+async function start(env: Parameters<typeof startServer>[1] = {}) {
+  const server = await startServer(harness.on, env)
   servers.push(server)
   return server
 }
@@ -35,16 +37,20 @@ const stockInPostgres = async () =>
 const untilSettled = () =>
   until('everything to be settled', async () => (await pendingCount()) === 0, healedWithinMs)
 
-/** Holds the row lock of the product, so that a transaction waits for it. Gives the function that lets go. */
-async function holdProduct(): Promise<() => Promise<void>> {
+/** Takes a lock in a transaction. Gives the function that lets go. */
+async function holding(lock: (connection: ReservedSql) => Promise<unknown>): Promise<() => Promise<void>> {
   const connection = await harness.sql.reserve()
   await connection`begin`
-  await connection`select 1 from products where id = ${productId} for update`
+  await lock(connection)
   return async () => {
     await connection`rollback`
     connection.release()
   }
 }
+
+/** Holds the row lock of the product, so that a transaction waits for it. Gives the function that lets go. */
+const holdProduct = () =>
+  holding((connection) => connection`select 1 from products where id = ${productId} for update`)
 
 const untilTransactionWaits = () =>
   until('a transaction that waits for the lock', async () => {
@@ -156,6 +162,25 @@ describe('a server that is killed with SIGKILL', () => {
       await expectConsistent(harness)
     },
   )
+
+  it('[PRD-6, ALL-4] while it counts lost sales anew: the ranking is served all the same, and exact', async () => {
+    await harness.order(1, productId)
+    const server = await start({ ROLES: 'api,worker' })
+    await harness.redis.del(keys.stockCounted(0), keys.stockSales(0, seoulDay(new Date())))
+    const letGo = await holding((connection) => connection`lock table order_items in access exclusive mode`)
+    const answer = fetch(`${server.url}/v1/products/popular`).catch(() => 'no answer')
+    await until('a count that waits for the lock', async () => {
+      const waiting = await harness.sql`select 1 from pg_stat_activity
+        where datname = current_database() and application_name = 'seonchak' and wait_event_type = 'Lock'`
+      return waiting.length > 0 && (await harness.redis.exists(keys.jobLock('recount-0'))) === 1
+    })
+    await server.kill('SIGKILL')
+    await letGo()
+    expect(await answer).toBe('no answer')
+    const { status, body } = await harness.get('/v1/products/popular')
+    expect([status, body.items]).toMatchObject([200, [{ productId, soldQuantity: 1 }]])
+    await expectConsistent(harness)
+  })
 
   it('[ALL-1, ALL-2] in the middle of a run: every 201 is in Postgres, and repeats with the same key order once', async () => {
     const popular = await harness.product({ stock: 300, price: 10_000 })
