@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { keys } from '../../src/redis/keys.ts'
 import { expectExact } from '../setup/coupon-invariants.ts'
 import { type Answer, type Harness, startHarness, tally, until } from '../setup/harness.ts'
+import { holding, untilLockIsAwaited } from '../setup/row-locks.ts'
 import { inParallel, type ServerProcess, startServer } from '../setup/server.ts'
 
 let harness: Harness
@@ -27,24 +28,11 @@ const couponCount = async (policyId: number) =>
   (await harness.sql`select count(*)::int as n from coupons where policy_id = ${policyId}`)[0]?.n
 
 /** Holds the row lock of a policy, so that a commit waits for it. Gives the function that lets go. */
-async function holdPolicy(policyId: number): Promise<() => Promise<void>> {
-  const connection = await harness.sql.reserve()
-  await connection`begin`
-  await connection`select 1 from coupon_policies where id = ${policyId} for update`
-  return async () => {
-    await connection`rollback`
-    connection.release()
-  }
-}
-
-/** Waits until a commit of the server waits for the row lock. */
-const untilCommitWaits = () =>
-  until('a commit that waits for the lock', async () => {
-    const waiting = await harness.sql`
-      select 1 from pg_stat_activity
-      where datname = current_database() and application_name = 'seonchak commit' and wait_event_type = 'Lock'`
-    return waiting.length > 0
-  })
+const holdPolicy = (policyId: number) =>
+  holding(
+    harness,
+    (connection) => connection`select 1 from coupon_policies where id = ${policyId} for update`,
+  )
 
 describe('a server that is killed with SIGKILL', () => {
   it('[ALL-1, CPN-3] between admit and commit: its grant is committed once by another, within 10 s', async () => {
@@ -52,7 +40,7 @@ describe('a server that is killed with SIGKILL', () => {
     const first = await start()
     const letGo = await holdPolicy(policyId)
     const lost = first.issue(policyId, 1).catch(() => 'no answer')
-    await untilCommitWaits()
+    await untilLockIsAwaited(harness, 'commit')
     expect(await pendingCount(policyId)).toBe(1)
     await first.kill('SIGKILL')
     await letGo()
@@ -72,7 +60,7 @@ describe('a server that is killed with SIGKILL', () => {
     const first = await start()
     const letGo = await holdPolicy(policyId)
     const lost = first.issue(policyId, 1).catch(() => 'no answer')
-    await untilCommitWaits()
+    await untilLockIsAwaited(harness, 'commit')
     // Writes to Redis wait from here on, so the settle script of the server does not get through.
     await harness.redis.client('PAUSE', 60_000, 'WRITE')
     await letGo()
@@ -86,6 +74,25 @@ describe('a server that is killed with SIGKILL', () => {
     await until('the committed grant to be settled', async () => (await pendingCount(policyId)) === 0, 10_000)
     await expectExact(harness, policyId, 1)
     expect(tally([await second.issue(policyId, 1)])).toEqual({ COUPON_ALREADY_ISSUED: 1 })
+  })
+
+  it('[ALL-4, CPN-1] while it loads a policy: another opens it within the patience of a call', async () => {
+    const policyId = await harness.policy({ totalQuantity: 10 })
+    expect((await harness.issue(policyId, 1)).status).toBe(201)
+    const server = await start({ ROLES: 'api' })
+    await harness.redis.del(keys.couponPolicy(policyId))
+    const letGo = await holding(
+      harness,
+      (connection) => connection`lock table coupons in access exclusive mode`,
+    )
+    const lost = server.issue(policyId, 2).catch(() => 'no answer')
+    await untilLockIsAwaited(harness, 'pool')
+    expect(await harness.redis.exists(keys.couponLoadLock(policyId))).toBe(1)
+    await server.kill('SIGKILL')
+    await letGo()
+    expect(await lost).toBe('no answer')
+    expect((await harness.issue(policyId, 3)).body.rank).toBe(2)
+    await expectExact(harness, policyId, 2)
   })
 
   it('[ALL-1, CPN-3] in the middle of a run: every 201 that went out is in Postgres, and no unit is lost', async () => {

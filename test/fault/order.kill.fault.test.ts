@@ -1,9 +1,9 @@
-import type { ReservedSql } from 'postgres'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { seoulDay } from '../../src/product/product.ts'
 import { keys } from '../../src/redis/keys.ts'
 import { type Answer, adminToken, type Harness, startHarness, tally, until } from '../setup/harness.ts'
 import { expectConsistent } from '../setup/order-invariants.ts'
+import { holding, untilLockIsAwaited } from '../setup/row-locks.ts'
 import { inParallel, type ServerProcess, startServer } from '../setup/server.ts'
 
 const healedWithinMs = 15_000
@@ -37,28 +37,9 @@ const stockInPostgres = async () =>
 const untilSettled = () =>
   until('everything to be settled', async () => (await pendingCount()) === 0, healedWithinMs)
 
-/** Takes a lock in a transaction. Gives the function that lets go. */
-async function holding(lock: (connection: ReservedSql) => Promise<unknown>): Promise<() => Promise<void>> {
-  const connection = await harness.sql.reserve()
-  await connection`begin`
-  await lock(connection)
-  return async () => {
-    await connection`rollback`
-    connection.release()
-  }
-}
-
 /** Holds the row lock of the product, so that a transaction waits for it. Gives the function that lets go. */
 const holdProduct = () =>
-  holding((connection) => connection`select 1 from products where id = ${productId} for update`)
-
-const untilTransactionWaits = () =>
-  until('a transaction that waits for the lock', async () => {
-    const waiting = await harness.sql`
-      select 1 from pg_stat_activity
-      where datname = current_database() and application_name = 'seonchak commit' and wait_event_type = 'Lock'`
-    return waiting.length > 0
-  })
+  holding(harness, (connection) => connection`select 1 from products where id = ${productId} for update`)
 
 /**
  * Makes a call of a server die at one of the two places between the stores: before the commit, whose transaction waits
@@ -74,7 +55,7 @@ async function killDuring(
   const letGo = await holdProduct()
   const headers = { Authorization: `Bearer ${adminToken}` }
   const answer = server.post(path, body, headers).catch(() => 'no answer')
-  await untilTransactionWaits()
+  await untilLockIsAwaited(harness, 'commit')
   if (place === 'before commit') {
     await server.kill('SIGKILL')
     await letGo()
@@ -167,13 +148,13 @@ describe('a server that is killed with SIGKILL', () => {
     await harness.order(1, productId)
     const server = await start({ ROLES: 'api,worker' })
     await harness.redis.del(keys.stockCounted(0), keys.stockSales(0, seoulDay(new Date())))
-    const letGo = await holding((connection) => connection`lock table order_items in access exclusive mode`)
+    const letGo = await holding(
+      harness,
+      (connection) => connection`lock table order_items in access exclusive mode`,
+    )
     const answer = fetch(`${server.url}/v1/products/popular`).catch(() => 'no answer')
-    await until('a count that waits for the lock', async () => {
-      const waiting = await harness.sql`select 1 from pg_stat_activity
-        where datname = current_database() and application_name = 'seonchak' and wait_event_type = 'Lock'`
-      return waiting.length > 0 && (await harness.redis.exists(keys.jobLock('recount-0'))) === 1
-    })
+    await untilLockIsAwaited(harness, 'pool')
+    expect(await harness.redis.exists(keys.jobLock('recount-0'))).toBe(1)
     await server.kill('SIGKILL')
     await letGo()
     expect(await answer).toBe('no answer')
