@@ -25,5 +25,5 @@ for i = 4, #ARGV, 2 do
   redis.call('HDEL', KEYS[3], ARGV[i])
 end
 local entryId = redis.call('XADD', KEYS[1], '*', unpack(fields))
-redis.call('SET', KEYS[2], entryId, 'PX', 600000)
+redis.call('SET', KEYS[2], entryId, 'PX', 120000)
 return { ANNOUNCED, entryId }

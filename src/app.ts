@@ -7,17 +7,15 @@ import type { Deps } from './deps.ts'
 import type { Domains } from './domains.ts'
 import { Unavailable } from './errors.ts'
 import { createAccess } from './http/access.ts'
-import { adminOnly } from './http/auth.ts'
 import { addDocs } from './http/docs.ts'
-import { allowOrigins, safeHeaders } from './http/headers.ts'
+import { frame, respond } from './http/frame.ts'
+import { allowOrigins } from './http/headers.ts'
 import { addHealthRoutes } from './http/health.ts'
 import { createIdempotency } from './http/idempotency.ts'
-import { bodyLimit, jsonOnly } from './http/limits.ts'
 import { createNotFoundHandler } from './http/methods.ts'
-import { measured, traced } from './http/observe.ts'
+import { traced } from './http/observe.ts'
 import { type Api, createApi } from './http/openapi.ts'
 import { createErrorHandler } from './http/problem.ts'
-import { requestId } from './http/request-id.ts'
 import { addOrderRoutes } from './order/order.routes.ts'
 import { addPopularRoutes } from './popular/popular.routes.ts'
 import { addProductRoutes } from './product/product.routes.ts'
@@ -37,12 +35,11 @@ const info = {
 export function buildApp(deps: Deps, isServing: () => boolean, domains: Domains | undefined): Api {
   const access = createAccess(deps)
   const api = createApi(access)
-  api.use(measured(deps.metrics))
+  api.use(frame(deps))
   if (deps.tracing.isOn) api.use(traced(deps.tracing))
-  api.use(requestId(deps.newId), safeHeaders)
   if (deps.env.CORS_ORIGINS) api.use(allowOrigins(deps.env.CORS_ORIGINS))
   api.onError(createErrorHandler(deps.log, isUnavailable))
-  api.notFound(createNotFoundHandler(() => api.routes))
+  api.notFound(createNotFoundHandler(() => api.routes, access))
 
   addHealthRoutes(api, {
     isServing,
@@ -50,13 +47,9 @@ export function buildApp(deps: Deps, isServing: () => boolean, domains: Domains 
       await Promise.all([deps.redis.ping(), deps.db.execute(sql`select 1`)])
     },
   })
-  api.get('/metrics', async (c) =>
-    c.body(await deps.metrics.scrape(), 200, { 'Content-Type': deps.metrics.contentType }),
-  )
+  api.get('/metrics', async (c) => respond(c, 200, deps.metrics.contentType, await deps.metrics.scrape()))
   if (!domains) return api
 
-  api.post('/v1/*', bodyLimit, jsonOnly)
-  api.use('/v1/admin/*', adminOnly(deps.env.ADMIN_TOKEN))
   const idempotency = createIdempotency(deps)
   addBalanceRoutes(api, domains.balances, idempotency)
   addPopularRoutes(api, domains.rankings)

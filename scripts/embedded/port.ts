@@ -30,7 +30,9 @@ export async function portFault(
 
 function listenFault(port: number, host: string): Promise<string | undefined> {
   return new Promise((resolve) => {
-    const probe = createServer()
+    // A client that looks for its server just then must go on looking: a connection that stays would hold the port, and
+    // the client until its deadline.
+    const probe = createServer((socket) => socket.resetAndDestroy())
     probe.once('error', (error: NodeJS.ErrnoException) => resolve(error.code ?? error.message))
     probe.listen({ port, host, exclusive: true }, () => probe.close(() => resolve(undefined)))
   })

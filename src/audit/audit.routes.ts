@@ -1,4 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
+import { json } from '../http/frame.ts'
 import { type Api, jsonAnswer, jsonBody, problemResponses, time } from '../http/openapi.ts'
 import type { Audit } from './audit.ts'
 
@@ -46,6 +47,6 @@ const audit = createRoute({
 export function addAuditRoutes(api: Api, { run }: Audit): void {
   api.openapi(audit, async (c) => {
     const { repair = false } = c.req.valid('json')
-    return c.json(await run({ repair }), 200)
+    return json(c, await run({ repair }), 200)
   })
 }

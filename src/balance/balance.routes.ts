@@ -1,4 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
+import { json } from '../http/frame.ts'
 import type { Idempotency } from '../http/idempotency.ts'
 import {
   type Api,
@@ -92,7 +93,7 @@ export function addBalanceRoutes(api: Api, balances: Balances, idempotency: Idem
 
   api.openapi(getBalance, async (c) => {
     const { userId } = c.req.valid('param')
-    return c.json({ userId, balance: await balances.find(userId) }, 200)
+    return json(c, { userId, balance: await balances.find(userId) }, 200)
   })
 
   api.openapi(getHistory, async (c) => {
@@ -100,7 +101,8 @@ export function addBalanceRoutes(api: Api, balances: Balances, idempotency: Idem
     const after = readCursor(c, cursor, historyCursor)
     if (after instanceof Response) return after
     const entries = await balances.history(c.req.valid('param').userId, after?.[0], limit + 1)
-    return c.json(
+    return json(
+      c,
       toPage(entries, limit, (entry) => [entry.id]),
       200,
     )

@@ -1,5 +1,6 @@
 import { createRoute, z } from '@hono/zod-openapi'
 import { couponStatuses } from '../db/schema/index.ts'
+import { json } from '../http/frame.ts'
 import {
   type Api,
   id,
@@ -151,12 +152,12 @@ const couponCursor = z.tuple([z.int(), z.uuid()])
 export function addCouponRoutes(api: Api, coupons: Coupons): void {
   api.openapi(getPolicy, async (c) => {
     const policy = await coupons.findPolicy(c.req.valid('param').policyId)
-    return 'refused' in policy ? problem(c, policy) : c.json(policy, 200)
+    return 'refused' in policy ? problem(c, policy) : json(c, policy, 200)
   })
 
   api.openapi(issueCoupon, async (c) => {
     const outcome = await coupons.issue(c.req.valid('param').policyId, c.req.valid('json').userId)
-    return 'refused' in outcome ? problem(c, outcome) : c.json(outcome.coupon, 201)
+    return 'refused' in outcome ? problem(c, outcome) : json(c, outcome.coupon, 201)
   })
 
   api.openapi(listCoupons, async (c) => {
@@ -169,16 +170,17 @@ export function addCouponRoutes(api: Api, coupons: Coupons): void {
       after: after && { issuedAt: new Date(after[0]), id: after[1] },
       limit: limit + 1,
     })
-    return c.json(
+    return json(
+      c,
       toPage(found, limit, (coupon) => [coupon.issuedAt.getTime(), coupon.id]),
       200,
     )
   })
 
-  api.openapi(createPolicy, async (c) => c.json(await coupons.createPolicy(c.req.valid('json')), 201))
+  api.openapi(createPolicy, async (c) => json(c, await coupons.createPolicy(c.req.valid('json')), 201))
 
   api.openapi(cancelCoupon, async (c) => {
     const outcome = await coupons.cancel(c.req.valid('param').couponId)
-    return 'refused' in outcome ? problem(c, outcome) : c.json(outcome, 200)
+    return 'refused' in outcome ? problem(c, outcome) : json(c, outcome, 200)
   })
 }

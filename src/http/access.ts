@@ -1,20 +1,22 @@
-import type { Context, MiddlewareHandler } from 'hono'
+import type { Context } from 'hono'
 import type { Deps } from '../deps.ts'
 import { refuse } from '../errors.ts'
-import { adminOnly, mayActFor, userOnly } from './auth.ts'
-import { createDeadline } from './deadline.ts'
+import { adminOnly, type Guard, mayActFor, userOnly } from './auth.ts'
+import { createDeadline, type Within } from './deadline.ts'
+import type { HttpEnv } from './frame.ts'
 import { problem } from './problem.ts'
 import { createRateLimit, type LimitRate } from './rate-limit.ts'
-import type { HttpEnv } from './request-id.ts'
 import { createVerifyToken } from './tokens.ts'
 
 /** Who a route is for, by what its `security` says. */
 export type Audience = 'everyone' | 'user' | 'admin'
 
-/** What `createApi` puts before and behind the validation of each route, by the `security` of the route. */
+/** What an endpoint does before and behind its validation, by the `security` of its route. */
 export interface Access {
-  /** before anything of the request is looked at */
-  enter: Record<Audience, MiddlewareHandler<HttpEnv>[]>
+  /** Judges who calls, before anything of the request is looked at. */
+  enter: Record<Audience, Guard | undefined>
+  /** the deadline of a request */
+  within: Record<Audience, Within | undefined>
   /**
    * Judges a user route once its input is valid: a `userId` in it must be the caller's, and a write is counted.
    * Undefined where there is nothing to judge.
@@ -28,7 +30,7 @@ export interface Access {
 export function createAccess({ env, log, redis }: Pick<Deps, 'env' | 'log' | 'redis'>): Access {
   const verify = createVerifyToken(env, log)
   const limitRate = createRateLimit(env, redis, log)
-  const deadline = createDeadline(env.REQUEST_TIMEOUT_MS)
+  const within = createDeadline(env.REQUEST_TIMEOUT_MS)
 
   async function admit(c: Context<HttpEnv>, userIds: number[]): Promise<Response | undefined> {
     if (!userIds.every((userId) => mayActFor(c, userId))) {
@@ -40,11 +42,12 @@ export function createAccess({ env, log, redis }: Pick<Deps, 'env' | 'log' | 're
 
   return {
     enter: {
-      everyone: [deadline],
-      user: verify ? [deadline, userOnly(verify)] : [deadline],
-      // No deadline: to warm or to audit takes as long as it takes.
-      admin: [adminOnly(env.ADMIN_TOKEN)],
+      everyone: undefined,
+      user: verify && userOnly(verify),
+      admin: adminOnly(env.ADMIN_TOKEN),
     },
+    // The admin has none: to warm or to audit takes as long as it takes.
+    within: { everyone: within, user: within, admin: undefined },
     admit: verify || limitRate ? admit : undefined,
     limitRate: limitRate ?? (async () => undefined),
   }

@@ -1,4 +1,5 @@
 import { refuse } from '../errors.ts'
+import { json } from './frame.ts'
 import type { Api } from './openapi.ts'
 import { problem } from './problem.ts'
 
@@ -12,7 +13,7 @@ export interface Health {
 
 /** Adds `/livez` (the process runs) and `/readyz` (it can take requests now). */
 export function addHealthRoutes(api: Api, health: Health): void {
-  api.get('/livez', (c) => c.json({ status: 'live' }))
+  api.get('/livez', (c) => json(c, { status: 'live' }, 200))
   api.get('/readyz', async (c) => {
     const isReady =
       health.isServing() &&
@@ -20,6 +21,8 @@ export function addHealthRoutes(api: Api, health: Health): void {
         () => true,
         () => false,
       ))
-    return isReady ? c.json({ status: 'ready' }) : problem(c, refuse('UNAVAILABLE'), { 'Retry-After': '1' })
+    return isReady
+      ? json(c, { status: 'ready' }, 200)
+      : problem(c, refuse('UNAVAILABLE'), { 'Retry-After': '1' })
   })
 }

@@ -16,8 +16,8 @@ import {
 import type { Deps } from '../deps.ts'
 import { type Refusal, refuse } from '../errors.ts'
 import { keys } from '../redis/keys.ts'
+import type { HttpEnv } from './frame.ts'
 import { invalid, problem, problemAnswer, send } from './problem.ts'
-import type { HttpEnv } from './request-id.ts'
 
 /** How long a repeat waits for the first call before it is told that this is still running, ms. */
 const patienceMs = 3000

@@ -1,15 +1,22 @@
 import type { Context } from 'hono'
 import { refuse } from '../errors.ts'
+import type { Access } from './access.ts'
+import type { HttpEnv } from './frame.ts'
 import { problem } from './problem.ts'
-import type { HttpEnv } from './request-id.ts'
 
 /**
- * Makes the handler of what no route takes: 405 with `Allow` where the path exists under another method, else 404.
+ * Makes the handler of what no route takes: 405 with `Allow` where the path exists under another method, else 404; under
+ * `/v1/admin` only for the admin.
  * `routes` are Hono's, middleware (method ALL, or a path with `*`) among them.
  */
-export function createNotFoundHandler(routes: () => { method: string; path: string }[]) {
+export function createNotFoundHandler(
+  routes: () => { method: string; path: string }[],
+  access: Pick<Access, 'enter'>,
+) {
   let table: { method: string; pattern: RegExp }[] | undefined
-  return (c: Context<HttpEnv>): Response => {
+  return async (c: Context<HttpEnv>): Promise<Response> => {
+    const refusal = c.req.path.startsWith('/v1/admin/') && (await access.enter.admin?.(c))
+    if (refusal) return refusal
     table ??= routes()
       .filter((route) => route.method !== 'ALL' && !route.path.includes('*'))
       .map((route) => ({

@@ -2,21 +2,8 @@ import { context, propagation } from '@opentelemetry/api'
 import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
 import { matchedRoutes } from 'hono/route'
-import type { Metrics } from '../telemetry/metrics.ts'
 import type { Tracing } from '../telemetry/tracing.ts'
-import type { HttpEnv } from './request-id.ts'
-
-/** Counts and times every answer. To come first, so that it sees all of them. */
-export function measured(metrics: Metrics) {
-  return createMiddleware<HttpEnv>(async function measured(c, next) {
-    const startedAt = performance.now()
-    await next()
-    const { status } = c.res
-    // What a deadline cut off may have made a problem of something else.
-    const code = status < 400 ? '' : (c.get('problemCode') ?? '')
-    metrics.request(c.req.method, routeOf(c), status, code, performance.now() - startedAt)
-  })
-}
+import type { HttpEnv } from './frame.ts'
 
 /** Puts a span around every request, child of the one that the caller names in `traceparent`. */
 export function traced(tracing: Tracing) {
@@ -36,7 +23,7 @@ export function traced(tracing: Tracing) {
 }
 
 /** The template of the route that answered. What no route took is one value: clients can make up any path. */
-function routeOf(c: Context<HttpEnv>): string {
+export function routeOf(c: Context<HttpEnv>): string {
   const path = matchedRoutes(c).at(-1)?.path
   return path === undefined || path.includes('*') ? 'unmatched' : path
 }

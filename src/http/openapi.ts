@@ -1,9 +1,9 @@
 import { OpenAPIHono, type RouteConfig, z } from '@hono/zod-openapi'
-import type { Context, Next } from 'hono'
 import { type ProblemCode, problems } from '../errors.ts'
 import type { Access, Audience } from './access.ts'
-import { invalid, type Problem } from './problem.ts'
-import type { HttpEnv } from './request-id.ts'
+import { createEndpoint, type Handler } from './endpoint.ts'
+import type { HttpEnv } from './frame.ts'
+import type { Problem } from './problem.ts'
 
 export type Api = OpenAPIHono<HttpEnv>
 
@@ -12,26 +12,16 @@ export type Api = OpenAPIHono<HttpEnv>
  * `[]` everyone, `[{ user: [] }]` users, `[{ admin: [] }]` the admin. A route that names nobody is refused at start.
  */
 export function createApi(access: Access): Api {
-  const api = new OpenAPIHono<HttpEnv>({
-    defaultHook: (result, c) => {
-      if (result.success) return undefined
-      return invalid(
-        c,
-        result.error.issues.map((issue) => ({ path: issue.path.join('.'), message: issue.message })),
-      )
-    },
-  })
-  const define = api.openapi
-  api.openapi = ((route: RouteConfig, handler: Handler, ...rest: []) => {
+  const api = new OpenAPIHono<HttpEnv>()
+  api.openapi = ((route: RouteConfig, handler: Handler) => {
     const audience = audienceOf(route)
-    const documented = { ...route, responses: { ...refusalsOf(route, audience), ...route.responses } }
-    const guarded = audience === 'user' && access.admit ? admitting(access.admit, handler) : handler
-    return define({ ...documented, middleware: access.enter[audience] } as never, guarded as never, ...rest)
+    const responses = { ...refusalsOf(route, audience), ...route.responses }
+    api.openAPIRegistry.registerPath({ ...route, responses })
+    const path = route.path.replaceAll(/\{(\w+)\}/g, ':$1')
+    return api.on(route.method, path, createEndpoint(route, audience, access, handler))
   }) as typeof api.openapi
   return api
 }
-
-type Handler = (c: Context<HttpEnv>, next: Next) => Response | Promise<Response>
 
 function audienceOf({ method, path, security }: RouteConfig): Audience {
   const named = security?.flatMap((scheme) => Object.keys(scheme)).join()
@@ -49,17 +39,6 @@ function refusalsOf({ method }: RouteConfig, audience: Audience): RouteConfig['r
     ...(isWrite && audience === 'user' ? (['RATE_LIMITED'] as const) : []),
   ]
   return problemResponses(...codes)
-}
-
-/** Has every `userId` of the valid input judged before the handler runs. */
-function admitting(admit: NonNullable<Access['admit']>, handler: Handler): Handler {
-  return async (c, next) => {
-    const inputs = (['param', 'query', 'json'] as const).map(
-      (part) => c.req.valid(part as never) as { userId?: number } | undefined,
-    )
-    const userIds = inputs.flatMap((input) => (input?.userId === undefined ? [] : [input.userId]))
-    return (await admit(c, userIds)) ?? handler(c, next)
-  }
 }
 
 type StatusOf<Code extends ProblemCode> = (typeof problems)[Code]['status']

@@ -1,7 +1,7 @@
 import { z } from '@hono/zod-openapi'
 import type { Context } from 'hono'
+import type { HttpEnv } from './frame.ts'
 import { invalid } from './problem.ts'
-import type { HttpEnv } from './request-id.ts'
 
 /** `?limit=` and `?cursor=` of a list (api.md). */
 export const pageQuery = z.object({

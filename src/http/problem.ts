@@ -1,10 +1,8 @@
 import type { Context, TypedResponse } from 'hono'
-import { HTTPException } from 'hono/http-exception'
-import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { Logger } from 'pino'
 import type { Answer } from '../db/idempotency.ts'
 import { Overloaded, type ProblemCode, problems, type Refusal, refuse } from '../errors.ts'
-import type { HttpEnv } from './request-id.ts'
+import { type HttpEnv, respond } from './frame.ts'
 
 /** A problem document (RFC 9457) as api.md defines it; `extra` members of a code stand beside these. */
 export interface Problem<Code extends ProblemCode = ProblemCode> {
@@ -24,11 +22,18 @@ type ProblemResponse<Code extends ProblemCode> = Code extends ProblemCode
 /** Seconds after which a caller that was turned away may come again. */
 const retryAfterSeconds = '1'
 
+const types = Object.fromEntries(
+  Object.keys(problems).map((code) => [
+    code,
+    `urn:seonchak:problem:${code.toLowerCase().replaceAll('_', '-')}`,
+  ]),
+) as Record<ProblemCode, string>
+
 /** A refusal as the text of its problem document. */
 export function problemAnswer(c: Context<HttpEnv>, refusal: Refusal): Answer {
   const { status, title } = problems[refusal.refused]
   const document: Problem = {
-    type: `urn:seonchak:problem:${refusal.refused.toLowerCase().replaceAll('_', '-')}`,
+    type: types[refusal.refused],
     title,
     status,
     code: refusal.refused,
@@ -46,19 +51,19 @@ const problemCode = /"code":"([A-Z_]+)"/
 export function send(
   c: Context<HttpEnv>,
   { status, answer }: Answer,
-  headers: Record<string, string> = {},
+  headers?: Record<string, string>,
 ): Response {
-  const type = status < 400 ? 'application/json' : 'application/problem+json'
+  if (status < 400) return respond(c, status, 'application/json', answer, headers)
   // Read from the text, because kept answers come as text only.
-  if (status >= 400) c.set('problemCode', problemCode.exec(answer)?.[1] ?? '')
-  return c.body(answer, status as ContentfulStatusCode, { 'Content-Type': type, ...headers })
+  c.set('problemCode', problemCode.exec(answer)?.[1] ?? '')
+  return respond(c, status, 'application/problem+json', answer, headers)
 }
 
 /** Answers a refusal as a problem document. */
 export function problem<Code extends ProblemCode>(
   c: Context<HttpEnv>,
   refusal: Refusal<Code>,
-  headers: Record<string, string> = {},
+  headers?: Record<string, string>,
 ): ProblemResponse<Code> {
   return send(c, problemAnswer(c, refusal), headers) as unknown as ProblemResponse<Code>
 }
@@ -75,13 +80,6 @@ export function invalid(c: Context<HttpEnv>, errors: { path: string; message: st
 export function createErrorHandler(log: Logger, isUnavailable: (error: unknown) => boolean) {
   return (error: Error, c: Context<HttpEnv>): Response => {
     const at = { requestId: c.get('requestId'), method: c.req.method, path: c.req.path }
-    if (error instanceof HTTPException && error.status === 400) {
-      return invalid(c, [{ path: '', message: 'The body is not valid JSON' }])
-    }
-    // The validator is stricter about the spelling of a Content-Type than RFC 9110.
-    if (error instanceof HTTPException && error.status === 415) {
-      return problem(c, refuse('UNSUPPORTED_MEDIA_TYPE', 'Send application/json in UTF-8.'))
-    }
     if (isUnavailable(error)) {
       if (!(error instanceof Overloaded)) log.warn({ err: error, ...at }, 'unavailable')
       return problem(c, refuse('UNAVAILABLE'), { 'Retry-After': retryAfterSeconds })

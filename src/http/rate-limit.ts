@@ -5,8 +5,8 @@ import { RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible'
 import type { Env } from '../env.ts'
 import { refuse } from '../errors.ts'
 import { keys } from '../redis/keys.ts'
+import type { HttpEnv } from './frame.ts'
 import { problem } from './problem.ts'
-import type { HttpEnv } from './request-id.ts'
 
 /** Counts a write of the user. Gives the answer 429 when it is one too many, else nothing. */
 export type LimitRate = (c: Context<HttpEnv>, userId: number) => Promise<Response | undefined>
@@ -51,8 +51,10 @@ export function createRateLimit(
     if (!counted) return undefined
     const seconds = Math.max(1, Math.ceil(counted.used.msBeforeNext / 1000))
     // draft-ietf-httpapi-ratelimit-headers-10
-    c.header('RateLimit-Policy', policy)
-    c.header('RateLimit', `"user";r=${counted.isOver ? 0 : counted.used.remainingPoints};t=${seconds}`)
+    c.set('headers', {
+      'RateLimit-Policy': policy,
+      RateLimit: `"user";r=${counted.isOver ? 0 : counted.used.remainingPoints};t=${seconds}`,
+    })
     if (!counted.isOver) return undefined
     return problem(c, refuse('RATE_LIMITED'), { 'Retry-After': String(seconds) })
   }

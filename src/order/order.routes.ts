@@ -3,6 +3,7 @@ import { orderStatuses, paymentStatuses } from '../db/schema/index.ts'
 import { refuse } from '../errors.ts'
 import type { Access } from '../http/access.ts'
 import { mayActFor } from '../http/auth.ts'
+import { json } from '../http/frame.ts'
 import type { Idempotency } from '../http/idempotency.ts'
 import {
   type Api,
@@ -161,7 +162,7 @@ export function addOrderRoutes(
     const order = await orders.find(c.req.valid('param').orderId)
     // Another user's order is not there, so that ids tell nothing.
     if (!order || !mayActFor(c, order.userId)) return problem(c, refuse('ORDER_NOT_FOUND'))
-    return c.json(order, 200)
+    return json(c, order, 200)
   })
 
   api.openapi(listOrders, async (c) => {
@@ -173,7 +174,8 @@ export function addOrderRoutes(
       after: after && { createdAt: new Date(after[0]), id: after[1] },
       limit: limit + 1,
     })
-    return c.json(
+    return json(
+      c,
       toPage(found, limit, (order) => [order.createdAt.getTime(), order.id]),
       200,
     )

@@ -1,4 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
+import { json } from '../http/frame.ts'
 import { type Api, id, jsonAnswer, jsonBody, problemResponses } from '../http/openapi.ts'
 import { problem } from '../http/problem.ts'
 import type { Rankings } from './rankings.ts'
@@ -69,15 +70,15 @@ const takeSnapshot = createRoute({
 
 /** Adds the routes of popular products. Add them before those of products: `popular` is no product id. */
 export function addPopularRoutes(api: Api, rankings: Rankings): void {
-  api.openapi(getPopular, async (c) => c.json(await rankings.live(), 200))
+  api.openapi(getPopular, async (c) => json(c, await rankings.live(), 200))
 
   api.openapi(getSnapshot, async (c) => {
     const snapshot = await rankings.findSnapshot(c.req.valid('param').date)
-    return 'refused' in snapshot ? problem(c, snapshot) : c.json(snapshot, 200)
+    return 'refused' in snapshot ? problem(c, snapshot) : json(c, snapshot, 200)
   })
 
   api.openapi(takeSnapshot, async (c) => {
     const snapshot = await rankings.takeSnapshot(c.req.valid('json').date)
-    return 'refused' in snapshot ? problem(c, snapshot) : c.json(snapshot, 200)
+    return 'refused' in snapshot ? problem(c, snapshot) : json(c, snapshot, 200)
   })
 }

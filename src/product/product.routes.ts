@@ -1,4 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
+import { json } from '../http/frame.ts'
 import { type Api, id, idInPath, jsonAnswer, jsonBody, name, problemResponses } from '../http/openapi.ts'
 import { pageOf, pageQuery, readCursor, toPage } from '../http/paging.ts'
 import { problem } from '../http/problem.ts'
@@ -87,7 +88,8 @@ export function addProductRoutes(api: Api, products: Products): void {
     const after = readCursor(c, cursor, productCursor)
     if (after instanceof Response) return after
     const found = await products.list(after?.[0] ?? 0, limit + 1)
-    return c.json(
+    return json(
+      c,
       toPage(found, limit, (product) => [product.id]),
       200,
     )
@@ -95,14 +97,14 @@ export function addProductRoutes(api: Api, products: Products): void {
 
   api.openapi(getProduct, async (c) => {
     const product = await products.get(c.req.valid('param').productId)
-    return 'refused' in product ? problem(c, product) : c.json(product, 200)
+    return 'refused' in product ? problem(c, product) : json(c, product, 200)
   })
 
-  api.openapi(createProduct, async (c) => c.json(await products.create(c.req.valid('json')), 201))
+  api.openapi(createProduct, async (c) => json(c, await products.create(c.req.valid('json')), 201))
 
   api.openapi(restock, async (c) => {
     const { quantity } = c.req.valid('json')
     const product = await products.restock(c.req.valid('param').productId, quantity)
-    return 'refused' in product ? problem(c, product) : c.json(product, 200)
+    return 'refused' in product ? problem(c, product) : json(c, product, 200)
   })
 }

@@ -16,7 +16,7 @@ export interface SalesLook {
 }
 
 /** The scripts of sales as typed functions; what each does stands in its file in lua/. */
-export function salesScripts(run: RunScript) {
+export function salesScripts({ run }: RunScript) {
   return {
     /** Begins to count the sales of a shard anew; `token` stands for this count. */
     async beginSales(shard: number, token: string, ttlMs: number): Promise<void> {

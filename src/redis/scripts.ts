@@ -32,17 +32,21 @@ export const scriptOutcomes = {
 
 export type ScriptName = keyof typeof scriptOutcomes
 
-/** Runs a script: its outcome by name, and what the outcome carries. */
-export type RunScript = <Name extends ScriptName>(
-  name: Name,
-  ...args: (string | number)[]
-) => Promise<[(typeof scriptOutcomes)[Name][number], unknown[]]>
+/** An outcome by name, and what it carries. */
+type ScriptAnswer<Name extends ScriptName> = [(typeof scriptOutcomes)[Name][number], unknown[]]
+
+export interface RunScript {
+  /** Runs a script that gives one answer. */
+  run<Name extends ScriptName>(name: Name, ...args: (string | number)[]): Promise<ScriptAnswer<Name>>
+  /** Runs a script that gives a list of answers. */
+  runEach<Name extends ScriptName>(name: Name, ...args: (string | number)[]): Promise<ScriptAnswer<Name>[]>
+}
 
 export type Scripts = ReturnType<typeof bindScripts>
 
 /**
- * Binds the scripts of lua/ to a connection as typed functions. `onRun` hears of each run, for metrics: `FAILED` is the
- * outcome of one that threw.
+ * Binds the scripts of lua/ to a connection as typed functions. `onRun` hears of each answer, for metrics: `FAILED` is
+ * the outcome of a run that threw.
  * @throws Error when the table here and the headers of lua/ disagree
  */
 export function bindScripts(
@@ -57,21 +61,38 @@ export function bindScripts(
     }
   }
 
-  const run: RunScript = async (name, ...args) => {
+  async function call(name: ScriptName, args: (string | number)[]): Promise<unknown[]> {
     const command = (
       redis as unknown as Record<string, (...args: (string | number)[]) => Promise<unknown[]>>
     )[name]
     if (command === undefined) throw new Error(`The connection does not know the script ${name}`)
+    return command.apply(redis, args)
+  }
+
+  /** Runs a script and reads its answers, of which `answersOf` makes a list. */
+  async function measured<Name extends ScriptName>(
+    name: Name,
+    args: (string | number)[],
+    answersOf: (reply: unknown[]) => unknown[][],
+  ): Promise<ScriptAnswer<Name>[]> {
     const startedAt = performance.now()
     try {
-      const [number, ...rest] = await command.apply(redis, args)
-      const outcome = scriptOutcomes[name][number as number] as (typeof scriptOutcomes)[typeof name][number]
-      onRun(name, outcome, performance.now() - startedAt)
-      return [outcome, rest]
+      const answers = answersOf(await call(name, args))
+      const ms = performance.now() - startedAt
+      return answers.map(([number, ...rest]) => {
+        const outcome = scriptOutcomes[name][number as number] as ScriptAnswer<Name>[0]
+        onRun(name, outcome, ms)
+        return [outcome, rest]
+      })
     } catch (error) {
       onRun(name, 'FAILED', performance.now() - startedAt)
       throw error
     }
+  }
+
+  const run: RunScript = {
+    run: async (name, ...args) => (await measured(name, args, (reply) => [reply]))[0] as never,
+    runEach: (name, ...args) => measured(name, args, (reply) => reply as unknown[][]),
   }
 
   return { ...couponScripts(run), ...stockScripts(run), ...salesScripts(run) }

@@ -1,4 +1,5 @@
 import { createRoute, z } from '@hono/zod-openapi'
+import { json } from '../http/frame.ts'
 import { type Api, id, jsonAnswer, jsonBody, problemResponses } from '../http/openapi.ts'
 import { problem } from '../http/problem.ts'
 import type { Warm } from './warm.ts'
@@ -43,6 +44,6 @@ const warmCache = createRoute({
 export function addWarmRoutes(api: Api, warm: Warm): void {
   api.openapi(warmCache, async (c) => {
     const outcome = await warm(c.req.valid('json') ?? {})
-    return 'refused' in outcome ? problem(c, outcome) : c.json(outcome, 200)
+    return 'refused' in outcome ? problem(c, outcome) : json(c, outcome, 200)
   })
 }

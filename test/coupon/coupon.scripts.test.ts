@@ -52,16 +52,16 @@ async function issueAt(now: number, userId: number) {
   const source = readScripts().find((script) => script.name === 'coupon.issue')
   const parts = source?.lua.split("redis.call('TIME')") ?? []
   expect(parts.length).toBe(2)
-  const [number] = (await harness.redis.eval(
+  const [[number]] = (await harness.redis.eval(
     parts.join('{ math.floor(ARGV[3] / 1000), ARGV[3] % 1000 * 1000 }'),
     3,
     keys.couponPolicy(policyId),
-    keys.couponHolder(policyId, userId),
     keys.couponPending(policyId),
+    keys.couponHolder(policyId, userId),
     randomUUIDv7(),
     userId,
     now,
-  )) as [number]
+  )) as [[number]]
   return source?.outcomes[number]
 }
 
@@ -84,6 +84,23 @@ describe('coupon.issue', () => {
     expect(await inspect()).toMatchObject({ remaining: 9, pendingCouponIds: [couponId] })
     expect(await harness.redis.get(keys.couponHolder(policyId, 1))).toBe(`${couponId} ${entryId}`)
     expect(await harness.redis.pttl(keys.couponHolder(policyId, 1))).toBeGreaterThan(hour)
+  })
+
+  it('[CPN-1, CPN-3] answers those who ask in one call one after the other, down to the last unit', async () => {
+    await load(3)
+    const before = await harness.redis.info('commandstats')
+    const answers = await Promise.all([1, 2, 1, 3, 4, 2].map((userId) => issue(userId)))
+    expect(answers.map(({ outcome }) => outcome)).toEqual([
+      'ADMITTED',
+      'ADMITTED',
+      'IN_PROGRESS',
+      'ADMITTED',
+      'SOLD_OUT',
+      'IN_PROGRESS',
+    ])
+    const calls = (text: string) => Number(/cmdstat_evalsha:calls=(\d+)/.exec(text)?.[1] ?? 0)
+    expect(calls(await harness.redis.info('commandstats')) - calls(before)).toBe(1)
+    expect(await inspect()).toMatchObject({ remaining: 0, pendingCouponIds: { length: 3 } })
   })
 
   it('[CPN-3, ALL-2] ADMITTED again, and nothing taken again, for the same coupon id', async () => {

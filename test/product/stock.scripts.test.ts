@@ -59,6 +59,25 @@ const sold = (on: string, sign: 1 | -1 = 1) => ({ day: on, sign })
 const salesOf = (on: string) => harness.redis.zrange(keys.stockSales(shard, on), '0', '-1', 'WITHSCORES')
 
 describe('stock.reserve', () => {
+  it('[ORD-2, PRD-4] answers the orders of one call one after the other, each all or none', async () => {
+    const [a, b] = [1, 2]
+    await stock({ [a]: 3, [b]: 2 })
+    const answers = await Promise.all([
+      reserve([line(a, 2), line(b)]),
+      reserve([line(a, 2)]),
+      reserve([line(b, 2), line(a)]),
+      reserve([line(b), line(a)]),
+      reserve([line(a)]),
+    ])
+    expect(answers).toMatchObject([
+      { outcome: 'RESERVED' },
+      { outcome: 'INSUFFICIENT', productId: a, available: 1 },
+      { outcome: 'INSUFFICIENT', productId: b, available: 1 },
+      { outcome: 'RESERVED' },
+      { outcome: 'INSUFFICIENT', productId: a, available: 0 },
+    ])
+  })
+
   it('[ORD-2, ALL-4] NOT_LOADED names all lines of which nothing is known, never a made-up zero', async () => {
     await stock({ 2: 5 })
     expect(await reserve([line(1), line(2), line(3)])).toEqual({ outcome: 'NOT_LOADED', productIds: [1, 3] })

@@ -17,14 +17,14 @@ it('reads keys and outcomes from the header', () => {
   expect(scripts.get('coupon.issue')).toEqual({
     name: 'coupon.issue',
     lua: textOf('coupon.issue'),
-    keys: ['policy', 'holder', 'pending'],
-    variableKeys: false,
-    outcomes: ['NOT_LOADED', 'ADMITTED', 'ALREADY_ISSUED', 'IN_PROGRESS', 'NOT_STARTED', 'ENDED', 'SOLD_OUT'],
-  })
-  expect(scripts.get('coupon.settle')).toMatchObject({
     keys: ['policy', 'pending', 'holder'],
     variableKeys: true,
-    outcomes: ['SETTLED', 'DROPPED'],
+    outcomes: ['NOT_LOADED', 'ADMITTED', 'ALREADY_ISSUED', 'IN_PROGRESS', 'NOT_STARTED', 'ENDED', 'SOLD_OUT'],
+  })
+  expect(scripts.get('stock.announce')).toMatchObject({
+    keys: ['pending', 'entry', 'loading'],
+    variableKeys: false,
+    outcomes: ['ANNOUNCED'],
   })
 })
 
@@ -52,7 +52,7 @@ const broken: {
   },
   {
     what: 'a key that the header does not name',
-    script: 'coupon.issue',
+    script: 'stock.announce',
     changes: [[/^-- KEYS\[3\].*\n/m, '']],
     says: 'the code uses KEYS[3], the header does not name it',
   },
@@ -64,15 +64,15 @@ const broken: {
   },
   {
     what: 'a key that the code does not use',
-    script: 'coupon.issue',
-    changes: [["'XADD', KEYS[3]", "'XADD', KEYS[1]"]],
-    says: 'the code does not use KEYS[3] (pending)',
+    script: 'stock.announce',
+    changes: [["'HDEL', KEYS[3]", "'HDEL', KEYS[1]"]],
+    says: 'the code does not use KEYS[3] (loading)',
   },
   {
     what: 'a key that only a comment uses',
-    script: 'coupon.issue',
-    changes: [["redis.call('XADD', KEYS[3]", "nil -- redis.call('XADD', KEYS[3]"]],
-    says: 'the code does not use KEYS[3] (pending)',
+    script: 'stock.announce',
+    changes: [["redis.call('HDEL', KEYS[3]", "-- redis.call('HDEL', KEYS[3]"]],
+    says: 'the code does not use KEYS[3] (loading)',
   },
   {
     what: 'many keys that the code does not go through',
@@ -82,10 +82,10 @@ const broken: {
   },
   {
     what: 'keys in another order',
-    script: 'coupon.issue',
+    script: 'stock.announce',
     changes: [
-      ['-- KEYS[2] holder ', '-- KEYS[3] holder '],
-      ['-- KEYS[3] pending', '-- KEYS[2] pending'],
+      ['-- KEYS[2] entry', '-- KEYS[3] entry'],
+      ['-- KEYS[3] loading', '-- KEYS[2] loading'],
     ],
     says: 'KEYS[3] is out of order in the header',
   },
@@ -106,14 +106,14 @@ const broken: {
   },
   {
     what: 'an argument that the header does not name',
-    script: 'coupon.issue',
-    changes: [[/^-- ARGV\[2\].*\n/m, '']],
-    says: 'the code uses ARGV[2], the header does not name it',
+    script: 'coupon.load',
+    changes: [[/^-- ARGV\[7\].*\n/m, '']],
+    says: 'the code uses ARGV[7], the header does not name it',
   },
   {
     what: 'arguments in another order',
-    script: 'coupon.issue',
-    changes: [['-- ARGV[1] couponId', '-- ARGV[3] couponId']],
+    script: 'stock.announce',
+    changes: [['-- ARGV[1] kind', '-- ARGV[3] kind']],
     says: 'ARGV[3] is out of order in the header',
   },
   {

@@ -1,0 +1,62 @@
+import type { Context } from 'hono'
+import { refuse } from '../errors.ts'
+import type { HttpEnv } from './frame.ts'
+import { invalid, problem } from './problem.ts'
+
+const maxBodyBytes = 64 * 1024
+const json = /^application\/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?$/i
+
+/**
+ * Refuses a write by its headers alone: a body that announces more than 64 KiB, or that is not UTF-8 JSON. Where there
+ * is no body its type does not matter: many clients always send one.
+ */
+export function refuseBody(c: Context<HttpEnv>): Response | undefined {
+  const length = c.req.header('content-length')
+  if (length !== undefined && Number(length) > maxBodyBytes) return tooLarge(c)
+  const type = c.req.header('content-type')
+  if (type !== undefined && json.test(type)) return undefined
+  if (!hasBody(c)) return undefined
+  return problem(c, refuse('UNSUPPORTED_MEDIA_TYPE', 'Send application/json in UTF-8.'))
+}
+
+/** Reads the body of a write that `refuseBody` let pass. Nothing reads as `{}`: the schema says what is missing. */
+export async function readJson(c: Context<HttpEnv>): Promise<{ value: unknown } | Response> {
+  const text = isAnnounced(c) ? await c.req.raw.text() : await readUpToLimit(c.req.raw.body)
+  if (text === undefined) return tooLarge(c)
+  if (text === '') return { value: {} }
+  try {
+    return { value: JSON.parse(text) }
+  } catch {
+    return invalid(c, [{ path: '', message: 'The body is not valid JSON' }])
+  }
+}
+
+/** The server holds a client to the length that it announced, so the body need not be counted. */
+function isAnnounced(c: Context<HttpEnv>): boolean {
+  return c.req.header('content-length') !== undefined && c.req.header('transfer-encoding') === undefined
+}
+
+/** By the headers, which say it for every message of HTTP/1.1; a call in memory has the body itself to look at. */
+function hasBody(c: Context<HttpEnv>): boolean {
+  const length = c.req.header('content-length')
+  if (length !== undefined) return Number(length) > 0
+  const isInMemory = (c.env as { incoming?: unknown } | undefined)?.incoming === undefined
+  return c.req.header('transfer-encoding') !== undefined || (isInMemory && c.req.raw.body !== null)
+}
+
+/** The text of a body of unknown length, or undefined when it is too long; then the rest is not read. */
+async function readUpToLimit(body: ReadableStream<Uint8Array> | null): Promise<string | undefined> {
+  const chunks: Uint8Array[] = []
+  let bytes = 0
+  for await (const chunk of body ?? []) {
+    bytes += chunk.length
+    if (bytes > maxBodyBytes) return undefined
+    chunks.push(chunk)
+  }
+  return new TextDecoder().decode(Buffer.concat(chunks))
+}
+
+function tooLarge(c: Context<HttpEnv>): Response {
+  const refusal = refuse('BODY_TOO_LARGE', `At most ${maxBodyBytes} bytes are taken.`)
+  return problem(c, refusal, { Connection: 'close' })
+}

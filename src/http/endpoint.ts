@@ -1,0 +1,85 @@
+import type { RouteConfig } from '@hono/zod-openapi'
+import type { Context, Next } from 'hono'
+import type { z } from 'zod'
+import { refuse } from '../errors.ts'
+import type { Access, Audience } from './access.ts'
+import { readJson, refuseBody } from './body.ts'
+import type { HttpEnv } from './frame.ts'
+import { invalid, problem } from './problem.ts'
+
+export type Handler = (c: Context<HttpEnv>, next: Next) => Response | Promise<Response>
+
+type Part = 'param' | 'query' | 'json'
+type Fault = { path: string; message: string }
+
+/**
+ * Makes the one handler of a route: it judges the body by its headers, lets in whom the route is for, validates the
+ * input with the schemas that document it, and runs `handler` within the deadline. Hono's own way, a middleware for
+ * each of these, took several times as long (docs/benchmarks.md).
+ */
+export function createEndpoint(
+  { method, request = {} }: RouteConfig,
+  audience: Audience,
+  access: Access,
+  handler: Handler,
+): Handler {
+  const { params, query, body } = request as { params?: z.ZodType; query?: z.ZodType; body?: JsonBody }
+  const json = body?.content['application/json'].schema
+  const isWrite = method !== 'get'
+  const enter = access.enter[audience]
+  const within = access.within[audience]
+  const admit = audience === 'user' ? access.admit : undefined
+
+  async function validate(c: Context<HttpEnv>): Promise<Response | undefined> {
+    const faults: Fault[] = []
+    if (query) take(c, 'query', query, singles(c.req.queries()), faults)
+    if (params) take(c, 'param', params, c.req.param(), faults)
+    if (json) {
+      const read = await readJson(c)
+      if (read instanceof Response) return read
+      take(c, 'json', json, read.value, faults)
+    }
+    return faults.length > 0 ? invalid(c, faults) : undefined
+  }
+
+  async function run(c: Context<HttpEnv>, next: Next): Promise<Response> {
+    const refusal = (await validate(c)) ?? (await admit?.(c, userIdsOf(c)))
+    return refusal ?? handler(c, next)
+  }
+
+  return async function endpoint(c, next) {
+    const refusal = (isWrite ? refuseBody(c) : undefined) ?? (enter ? await enter(c) : undefined)
+    if (refusal) return refusal
+    return within ? within(run(c, next), () => late(c)) : run(c, next)
+  }
+}
+
+interface JsonBody {
+  content: { 'application/json': { schema: z.ZodType } }
+}
+
+/** Validates a part of the input and keeps it for the handler; what is wrong with it goes to `faults`. */
+function take(c: Context<HttpEnv>, part: Part, schema: z.ZodType, value: unknown, faults: Fault[]): void {
+  const { success, data, error } = schema.safeParse(value)
+  if (success) c.req.addValidatedData(part, data as object)
+  else for (const { path, message } of error.issues) faults.push({ path: path.join('.'), message })
+}
+
+/** A parameter that is given more than once stays a list, which no schema takes. */
+function singles(queries: Record<string, string[]>): Record<string, string | string[]> {
+  return Object.fromEntries(
+    Object.entries(queries).map(([name, values]) => [name, values.length === 1 ? (values[0] ?? '') : values]),
+  )
+}
+
+/** Every `userId` of the valid input. */
+function userIdsOf(c: Context<HttpEnv>): number[] {
+  const inputs = (['param', 'query', 'json'] as const).map(
+    (part) => c.req.valid(part as never) as { userId?: number } | undefined,
+  )
+  return inputs.flatMap((input) => (input?.userId === undefined ? [] : [input.userId]))
+}
+
+function late(c: Context<HttpEnv>): Response {
+  return problem(c, refuse('UNAVAILABLE', 'It took too long.'), { 'Retry-After': '1' })
+}
