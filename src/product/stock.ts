@@ -2,15 +2,18 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
 import type { Logger } from 'pino'
 import { type Refusal, refuse, Unavailable } from '../errors.ts'
+import { gather } from '../redis/gather.ts'
 import { keys } from '../redis/keys.ts'
 import type { Scripts } from '../redis/scripts.ts'
 import type { Line, StockEntry, StockSettlement } from '../redis/stock-scripts.ts'
-import { byShard } from './product.ts'
+import { byShard, shardOf } from './product.ts'
 import type { StockLoader } from './stock.load.ts'
 
 /** How long a call waits for products to be loaded, ms. */
 const patienceMs = 3000
 const betweenLooksMs = 5
+/** Products that those who ask in the same turn of the event loop are told of by one command. */
+const productsPerRead = 500
 
 /** An entry in pending, with the shard that it lies in. */
 export interface PlacedEntry {
@@ -36,6 +39,9 @@ export function createStock(deps: {
   log: Logger
 }) {
   const { redis, scripts, loader, shards, now, log } = deps
+  const read = gather<number, number, string | null>(productsPerRead, (shard, productIds) =>
+    redis.hmget(keys.stockAvailable(shard), ...productIds.map(String)),
+  )
 
   /**
    * Reserves the lines of an order, all or none (ORD-2): shard by shard in ascending order, giving back on a refusal.
@@ -105,15 +111,10 @@ export function createStock(deps: {
     const giveUpAt = now() + patienceMs
     let todo = productIds
     while (todo.length > 0) {
-      const groups = byShard(todo, (productId) => productId, shards)
-      const units = await Promise.all(
-        groups.map(([shard, ids]) => redis.hmget(keys.stockAvailable(shard), ...ids.map(String))),
-      )
-      groups.forEach(([, ids], group) => {
-        ids.forEach((productId, index) => {
-          const text = units[group]?.[index]
-          if (text !== null && text !== undefined) found.set(productId, Number(text))
-        })
+      const units = await Promise.all(todo.map((productId) => read(shardOf(productId, shards), productId)))
+      todo.forEach((productId, index) => {
+        const text = units[index]
+        if (text !== null && text !== undefined) found.set(productId, Number(text))
       })
       todo = todo.filter((productId) => !found.has(productId))
       if (todo.length === 0) break
