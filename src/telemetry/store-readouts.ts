@@ -25,19 +25,32 @@ export interface OutboxBacklog {
  * for it, and none waits longer than its deadline: a value that is not there in time is absent.
  */
 export function createStoreReadouts(registry: Registry) {
-  const stores = new Map<string, () => Promise<true | undefined>>()
+  const stores = new Map<string, () => Promise<number | undefined>>()
   const pending = new Map<KeptKind, () => Promise<PendingEntries | undefined>>()
   const outbox = new Map<'outbox', () => Promise<OutboxBacklog | undefined>>()
 
+  const askStores = () => Promise.all([...stores].map(async ([store, ask]) => ({ store, ms: await ask() })))
   addReadout(
     registry,
     'gauge',
     { name: 'seonchak_up', help: 'Whether a store answered this scrape', labels: ['store'] },
-    () =>
-      Promise.all(
-        [...stores].map(
-          async ([store, ask]): Promise<[{ store: string }, number]> => [{ store }, (await ask()) ? 1 : 0],
-        ),
+    async () =>
+      (await askStores()).map(({ store, ms }): [{ store: string }, number] => [
+        { store },
+        ms === undefined ? 0 : 1,
+      ]),
+  )
+  addReadout(
+    registry,
+    'gauge',
+    {
+      name: 'seonchak_store_latency_seconds',
+      help: 'Time that a store took to answer this scrape, for Postgres with the wait for a connection of the pool',
+      labels: ['store'],
+    },
+    async () =>
+      (await askStores()).flatMap(({ store, ms }): [{ store: string }, number][] =>
+        ms === undefined ? [] : [[{ store }, ms / 1000]],
       ),
   )
 
@@ -92,11 +105,15 @@ export function createStoreReadouts(registry: Registry) {
   )
 
   return {
-    /** Watches whether a store answers. */
+    /** Watches whether a store answers, and how fast. */
     watchStore(store: 'redis' | 'postgres', ask: () => Promise<unknown>): void {
       stores.set(
         store,
-        inTime(() => ask().then(() => true as const)),
+        inTime(async () => {
+          const askedAt = performance.now()
+          await ask()
+          return performance.now() - askedAt
+        }),
       )
     },
     /** Watches what is pending of a kind. */

@@ -109,7 +109,10 @@ describe('after known traffic', () => {
       scraped.value('seonchak_postgres_transaction_duration_seconds_count', { outcome: 'committed' }),
     ).toBe(7)
     expect(scraped.value('seonchak_postgres_lane_wait_seconds_count')).toBe(7)
-    for (const store of ['redis', 'postgres']) expect(scraped.value('seonchak_up', { store })).toBe(1)
+    for (const store of ['redis', 'postgres']) {
+      expect(scraped.value('seonchak_up', { store })).toBe(1)
+      expect(scraped.value('seonchak_store_latency_seconds', { store })).toBeGreaterThan(0)
+    }
     for (const kind of ['coupon', 'stock']) {
       expect(scraped.value('seonchak_pending_entries', { kind })).toBe(0)
       expect(scraped.value('seonchak_pending_oldest_age_seconds', { kind })).toBe(0)
@@ -164,7 +167,10 @@ it('is served without the api role, and while both stores are away', async () =>
   try {
     createDomains(deps)
     const away = await scrape(buildApp(deps, () => true, undefined))
-    for (const store of ['redis', 'postgres']) expect(away.value('seonchak_up', { store })).toBe(0)
+    for (const store of ['redis', 'postgres']) {
+      expect(away.value('seonchak_up', { store })).toBe(0)
+      expect(away.value('seonchak_store_latency_seconds', { store })).toBeUndefined()
+    }
     for (const name of ['seonchak_pending_entries', 'seonchak_outbox_lag_seconds']) {
       expect(away.types.get(name)).toBe('gauge')
       expect(away.samples.filter((sample) => sample.name === name)).toEqual([])
