@@ -1,8 +1,8 @@
 /** `npm run bench`: how fast the service is, held against the limit of the machine in the same run. */
 import { writeFile } from 'node:fs/promises'
-import { summarise } from './bench/medians.ts'
-import { HELP, readOptions } from './bench/options.ts'
+import { HELP, type Options, readOptions } from './bench/options.ts'
 import { showProgress } from './bench/progress.ts'
+import { keepReport, notesOf, othersOf, reportOf } from './bench/report.ts'
 import { runScenarios } from './bench/run.ts'
 import { table } from './bench/table.ts'
 import { listenForEnd } from './start/end.ts'
@@ -11,25 +11,33 @@ import { exitCodeOf } from './store-tool.ts'
 /** Share of the machine that others may take before the figures say little. */
 const DISTURBED = 0.05
 
-const code = await exitCodeOf('bench', HELP, async () => {
-  const options = readOptions(process.argv.slice(2))
-  if (options.help) {
-    process.stdout.write(HELP)
-    return 0
-  }
+/**
+ * Runs scenarios, prints the table of medians and keeps the report as asked for.
+ * @returns the exit code: 0, or 1 when a run had a fault
+ */
+export async function bench(options: Options): Promise<number> {
   const progress = showProgress(options.scenarios.length)
   const end = listenForEnd(process.env, progress.say)
   const results = await runScenarios(options, progress, end.signal).finally(() => progress.stop())
-  const summaries = results.scenarios.flatMap(summarise)
-  process.stdout.write(`${table(summaries)}\n`)
-  const others = Math.max(...summaries.map(({ othersCpu }) => othersCpu ?? 0))
+  const report = reportOf(results, options)
+  process.stdout.write(`${[table(report.medians), ...notesOf(report)].join('\n')}\n`)
+  if (options.out) await writeFile(options.out, `${JSON.stringify(report, null, 2)}\n`)
+  const others = othersOf(report.medians)
   if (others > DISTURBED) {
-    console.error(
-      `bench: other programs took up to ${Math.round(others * 100)} % of the machine: measure again when it is quiet`,
-    )
+    console.error(`bench: other programs took up to ${Math.round(others * 100)} % of the machine`)
   }
   for (const fault of results.faults) console.error(`bench: ${fault}`)
-  if (options.out) await writeFile(options.out, `${JSON.stringify(results, null, 2)}\n`)
-  return results.faults.length === 0 ? 0 : 1
-})
-process.exit(code)
+  if (results.faults.length > 0) return 1
+  if (options.isAll || options.write) console.error(`bench: written: ${await keepReport(report)}`)
+  return 0
+}
+
+if (import.meta.main) {
+  const code = await exitCodeOf('bench', HELP, async () => {
+    const options = readOptions(process.argv.slice(2))
+    if (!options.help) return bench(options)
+    process.stdout.write(HELP)
+    return 0
+  })
+  process.exit(code)
+}

@@ -16,6 +16,10 @@ export type Summary = {
   /** medians of the ratios within a round, so that a drift of the machine does not enter */
   ofBare: number | undefined
   ofLock: number | undefined
+  /** to the smallest of its kind, where growth is measured */
+  ofSmallest: number | undefined
+  /** its p99 to the p50 of the bare handler, where both got requests at the same rate */
+  p99OfBareP50: number | undefined
   cpuSecondsPer1000: Record<Parts, number> | undefined
   memoryBytes: Record<'node' | 'redis' | 'postgres', number> | undefined
   /** the largest of all rounds: share of the machine that other programs took */
@@ -35,8 +39,7 @@ export function median(values: readonly number[]): number {
 export function summarise({ scenario, targets }: ScenarioResult): Summary[] {
   const bare = targets.find(({ target }) => target === BARE)
   const lock = targets.find(({ target }) => target === LOCK)
-  return targets.map((result): Summary => {
-    const { target, rounds } = result
+  return targets.map(({ target, rate, against, rounds }): Summary => {
     const of = (pick: (figures: Figures) => number) => median(rounds.map(pick))
     const every = <Value extends Record<string, number>>(pick: (figures: Figures) => Value | undefined) => {
       const first = rounds[0] && pick(rounds[0])
@@ -58,8 +61,16 @@ export function summarise({ scenario, targets }: ScenarioResult): Summary[] {
       p50: of(({ latencyMs }) => latencyMs.p50),
       p95: of(({ latencyMs }) => latencyMs.p95),
       p99: of(({ latencyMs }) => latencyMs.p99),
-      ofBare: target === BARE ? undefined : ratio(result, bare),
-      ofLock: target === BARE || target === LOCK ? undefined : ratio(result, lock),
+      ofBare: target === BARE || rate !== undefined ? undefined : ratio(rounds, bare),
+      ofLock: target === BARE || target === LOCK ? undefined : ratio(rounds, lock),
+      ofSmallest: ratio(
+        rounds,
+        targets.find((other) => other.target === against),
+      ),
+      p99OfBareP50:
+        target === BARE || rate === undefined || !bare
+          ? undefined
+          : of(({ latencyMs }) => latencyMs.p99) / median(bare.rounds.map(({ latencyMs }) => latencyMs.p50)),
       cpuSecondsPer1000: every(({ cpuSecondsPer1000 }) => cpuSecondsPer1000),
       memoryBytes: every(({ memoryBytes }) => memoryBytes),
       othersCpu:
@@ -70,7 +81,7 @@ export function summarise({ scenario, targets }: ScenarioResult): Summary[] {
   })
 }
 
-function ratio({ rounds }: TargetResult, to: TargetResult | undefined): number | undefined {
+function ratio(rounds: readonly Figures[], to: TargetResult | undefined): number | undefined {
   if (!to) return undefined
   return median(
     rounds.map(({ requestsPerS }, round) => requestsPerS / (to.rounds[round]?.requestsPerS ?? Number.NaN)),

@@ -1,5 +1,5 @@
 import { addBalances, addPolicy, addProducts, analyze } from './dataset.ts'
-import { compare, type Prepare } from './scenario.ts'
+import type { Comparison, Prepare } from './scenario.ts'
 
 /** Users of the scenarios without coupons take turns; each can pay for thousands of orders. */
 const USERS = 20_000
@@ -9,7 +9,7 @@ const LINES = 3
 /** Orders of one line over so many products. */
 export const orderOver =
   (products: number): Prepare =>
-  async ({ sql, warm }) => {
+  async ({ data: { sql, warm } }) => {
     const firstProduct = await addProducts(sql, products)
     await addBalances(sql, USERS)
     await analyze(sql)
@@ -17,25 +17,25 @@ export const orderOver =
     return async () => ({ kind: 'order', firstProduct, products, lines: 1, users: USERS })
   }
 
-export const orderHot = compare({
+export const orderHot: Comparison = {
   name: 'order-hot',
   about: 'orders of one unit of one product, by users in turn',
   isCommitted: true,
   expects: ['201'],
   bare: { kind: 'order', firstProduct: 1, products: 1, lines: 1, users: USERS },
   prepare: orderOver(1),
-})
+}
 
-export const orderSpread = compare({
+export const orderSpread: Comparison = {
   name: 'order-spread',
   about: `orders of one unit of one of ${SPREAD.toLocaleString('en')} products`,
   isCommitted: true,
   expects: ['201'],
   bare: { kind: 'order', firstProduct: 1, products: SPREAD, lines: 1, users: USERS },
   prepare: orderOver(SPREAD),
-})
+}
 
-export const orderCoupon = compare({
+export const orderCoupon: Comparison = {
   name: 'order-coupon',
   about: `orders of ${LINES} of ${SPREAD.toLocaleString('en')} products with a coupon`,
   isCommitted: true,
@@ -48,7 +48,7 @@ export const orderCoupon = compare({
     users: USERS,
     coupons: { policyId: 1, count: 100_000_000 },
   },
-  async prepare({ sql, warm }, { budget }) {
+  async prepare({ data: { sql, warm } }, { budget }) {
     const firstProduct = await addProducts(sql, SPREAD)
     await addBalances(sql, budget)
     await analyze(sql)
@@ -59,4 +59,4 @@ export const orderCoupon = compare({
       return { kind: 'order', firstProduct, products: SPREAD, lines: LINES, users: budget, coupons }
     }
   },
-})
+}

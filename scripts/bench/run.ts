@@ -13,7 +13,14 @@ const WARM_UP_MS = 1000
 /** More orders a second than two cores can commit. */
 const MOST_ORDERS_PER_S = 8000
 
-export type TargetResult = { target: string; rate: number | undefined; rounds: Figures[] }
+export type TargetResult = {
+  target: string
+  /** at which requests arrived, a second; undefined where each connection sent when it was answered */
+  rate: number | undefined
+  /** the target of the same scenario whose rate this one's is divided by, besides those that all are held against */
+  against: string | undefined
+  rounds: Figures[]
+}
 export type ScenarioResult = {
   scenario: string
   about: string
@@ -108,7 +115,9 @@ async function runScenario(scenario: Scenario, context: Context): Promise<Scenar
   try {
     progress.at(`${scenario.name}: set-up`)
     const { targets, notes = {} } = await scenario.open(bench)
-    const results = targets.map(({ name, rate }): TargetResult => ({ target: name, rate, rounds: [] }))
+    const results = targets.map(
+      ({ name, rate, against }): TargetResult => ({ target: name, rate, against, rounds: [] }),
+    )
     for (let round = 1; round <= rounds; round++) {
       for (const [index, target] of targets.entries()) {
         progress.at(`${scenario.name}: ${target.name}, round ${round} of ${rounds}`)

@@ -11,6 +11,8 @@ export type Target = {
   expects: readonly string[]
   /** requests a second that arrive; without it, as many as are answered */
   rate?: number | undefined
+  /** the target whose rate this one's is divided by, beside those of the same scenario that all are held against */
+  against?: string | undefined
 }
 
 /** What a scenario may use to make its targets. Servers that it starts are stopped when it is over. */
@@ -35,39 +37,39 @@ export const LOCK = 'lock per request'
 export const SERVICE = 'service'
 
 /** How the traffic of a service is made: once for the stack, and then for each run. */
-export type Prepare = (data: StackData, bench: Bench) => Promise<() => Promise<Traffic>>
+export type Prepare = (
+  stack: Stack & { data: StackData },
+  bench: Pick<Bench, 'budget'>,
+) => Promise<() => Promise<Traffic>>
 
-/**
- * A scenario of the bare handler, the service with batches of one (for writes), and the service, in this order.
- * @param options.expects what a service answers; the bare handler answers 201 to a POST and 200 to a GET
- */
-export function compare(options: {
+/** What is held against the bare handler. */
+export type Comparison = {
   name: string
   about: string
+  /** its accepted requests are writes: it is held against lock per request too */
   isCommitted: boolean
+  /** what the service answers; the bare handler answers 201 to a POST and 200 to a GET */
   expects: readonly string[]
   bare: Traffic
   prepare: Prepare
-}): Scenario {
-  const { name, about, isCommitted, expects, bare, prepare } = options
+}
+
+/** A scenario of the bare handler, the service with batches of one (for writes), and the service, in this order. */
+export function compare({ name, about, isCommitted, expects, bare, prepare }: Comparison): Scenario {
   return {
     name,
     about,
     async open(bench) {
       const target = async (label: string, settings?: Record<string, string>): Promise<Target> => {
         const stack = await bench.startService(settings)
-        return { name: label, stack, expects, traffic: await prepare(stack.data, bench) }
+        return { name: label, stack, expects, traffic: await prepare(stack, bench) }
       }
       const services = await Promise.all([
         ...(isCommitted ? [target(LOCK, { COMMIT_MAX_BATCH: '1' })] : []),
         target(SERVICE),
       ])
-      return {
-        targets: [
-          { name: BARE, stack: bench.bare, expects: ['200', '201'], traffic: async () => bare },
-          ...services,
-        ],
-      }
+      const limit = { name: BARE, stack: bench.bare, expects: ['200', '201'], traffic: async () => bare }
+      return { targets: [limit, ...services] }
     },
   }
 }

@@ -1,10 +1,11 @@
 import { couponIssue, couponRepeat, couponSoldOut } from './coupon-scenarios.ts'
+import { growth } from './growth-scenario.ts'
+import { atHalfRate } from './latency-scenarios.ts'
 import { orderCoupon, orderHot, orderSpread } from './order-scenarios.ts'
-import { productRead } from './read-scenarios.ts'
-import type { Scenario } from './scenario.ts'
+import { mix, popular, productRead } from './read-scenarios.ts'
+import { compare, type Scenario } from './scenario.ts'
 
-/** All scenarios, in the order in which they run. */
-export const scenarios: readonly Scenario[] = [
+const comparisons = [
   couponIssue,
   couponSoldOut,
   couponRepeat,
@@ -12,4 +13,14 @@ export const scenarios: readonly Scenario[] = [
   orderSpread,
   orderCoupon,
   productRead,
+  popular,
+  mix,
+]
+
+/** All scenarios, in the order in which they run. */
+export const scenarios: readonly Scenario[] = [
+  ...comparisons.map(compare),
+  growth,
+  atHalfRate('latency', couponIssue),
+  atHalfRate('latency-order', orderHot),
 ]

@@ -19,6 +19,8 @@ const columns: [title: string, cell: (summary: Summary) => string][] = [
   ['p99', ({ p99 }) => p99.toFixed(MS_DIGITS)],
   ['× bare', ({ ofBare }) => times(ofBare)],
   ['× lock', ({ ofLock }) => times(ofLock)],
+  ['× first', ({ ofSmallest }) => times(ofSmallest)],
+  ['p99/p50', ({ p99OfBareP50 }) => times(p99OfBareP50)],
   ['Node', ({ cpuSecondsPer1000: cpu }) => cpu?.node.toFixed(3) ?? ''],
   ['Redis', ({ cpuSecondsPer1000: cpu }) => cpu?.redis.toFixed(3) ?? ''],
   ['Postgres', ({ cpuSecondsPer1000: cpu }) => cpu?.postgres.toFixed(3) ?? ''],
