@@ -1,4 +1,4 @@
-import { addPolicy, analyze } from './dataset.ts'
+import { addPolicy, settlePostgres } from './dataset.ts'
 import type { Comparison } from './scenario.ts'
 
 const PLENTY = 100_000_000
@@ -30,7 +30,7 @@ export const couponSoldOut: Comparison = {
   bare: { kind: 'issue', policyId: 1, firstUser: NEW_USERS },
   async prepare({ data: { sql, warm } }) {
     const policyId = await addPolicy(sql, { total: SOLD_OUT, issued: SOLD_OUT })
-    await analyze(sql)
+    await settlePostgres(sql)
     await warm(policyId)
     return async () => ({ kind: 'issue', policyId, firstUser: NEW_USERS })
   },
@@ -44,7 +44,7 @@ export const couponRepeat: Comparison = {
   bare: { kind: 'issue', policyId: 1, firstUser: 1, users: HOLDERS },
   async prepare({ data: { sql, warm } }) {
     const policyId = await addPolicy(sql, { total: PLENTY, issued: HOLDERS })
-    await analyze(sql)
+    await settlePostgres(sql)
     await warm(policyId)
     return async () => ({ kind: 'issue', policyId, firstUser: 1, users: HOLDERS })
   },

@@ -1,9 +1,13 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Redis } from 'ioredis'
 import type { Sql } from 'postgres'
 
 /** Below the limit of a balance, and enough for thousands of orders. */
 export const BALANCE_WON = 9_900_000
 export const PRICE_WON = 1000
 const STOCK = 100_000_000
+const REWRITE_MS = 60_000
+const POLL_MS = 50
 
 /**
  * Writes a policy that is open now, with `issued` coupons of the users 1 to `issued`, ranked in that order.
@@ -57,9 +61,22 @@ export async function addBalances(sql: Sql, users: number): Promise<void> {
     select user_id, 'CHARGE', ${BALANCE_WON}, ${BALANCE_WON}, now() from made`
 }
 
-/** Has Postgres know what was written, as it would after a while in service. */
-export async function analyze(sql: Sql): Promise<void> {
+/**
+ * Has the set-up's own work done before the measurement: statistics and a checkpoint in Postgres, as they would come
+ * after a while in service.
+ */
+export async function settlePostgres(sql: Sql): Promise<void> {
   await sql.unsafe('vacuum analyze coupon_policies, coupons, products, user_balances, balance_entries')
+  await sql.unsafe('checkpoint')
+}
+
+/** Waits until Redis has rewritten the append-only file that a large set-up has made grow. */
+export async function settleRedis(redis: Redis): Promise<void> {
+  const end = performance.now() + REWRITE_MS
+  while (/^aof_rewrite_(in_progress|scheduled):1/m.test(await redis.info('persistence'))) {
+    if (performance.now() > end) throw new Error('Redis does not come to the end of rewriting its file')
+    await delay(POLL_MS)
+  }
 }
 
 /** Rows that requests of a run have committed so far: coupons issued and orders paid. */

@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis'
-import { addPolicy, analyze } from './dataset.ts'
+import { addPolicy, settlePostgres, settleRedis } from './dataset.ts'
 import { orderOver } from './order-scenarios.ts'
 import type { Bench, Scenario, Target } from './scenario.ts'
 
@@ -41,12 +41,13 @@ async function issuing(bench: Bench, issued: number, notes: Record<string, numbe
   const stack = await bench.startService()
   const { sql, redis, warm } = stack.data
   const policyId = await addPolicy(sql, { total: PLENTY, issued })
-  await analyze(sql)
+  await settlePostgres(sql)
   const before = await usedMemory(redis)
   await warm(policyId)
   if (issued > 0) {
     notes[`Redis bytes per coupon, ${count(issued)} issued`] = ((await usedMemory(redis)) - before) / issued
   }
+  await settleRedis(redis)
   let runs = 0
   return {
     name: `issue, ${count(issued)} issued`,

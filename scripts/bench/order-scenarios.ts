@@ -1,4 +1,4 @@
-import { addBalances, addPolicy, addProducts, analyze } from './dataset.ts'
+import { addBalances, addPolicy, addProducts, settlePostgres } from './dataset.ts'
 import type { Comparison, Prepare } from './scenario.ts'
 
 /** Users of the scenarios without coupons take turns; each can pay for thousands of orders. */
@@ -12,7 +12,7 @@ export const orderOver =
   async ({ data: { sql, warm } }) => {
     const firstProduct = await addProducts(sql, products)
     await addBalances(sql, USERS)
-    await analyze(sql)
+    await settlePostgres(sql)
     await warm()
     return async () => ({ kind: 'order', firstProduct, products, lines: 1, users: USERS })
   }
@@ -51,7 +51,7 @@ export const orderCoupon: Comparison = {
   async prepare({ data: { sql, warm } }, { budget }) {
     const firstProduct = await addProducts(sql, SPREAD)
     await addBalances(sql, budget)
-    await analyze(sql)
+    await settlePostgres(sql)
     await warm()
     return async () => {
       const policyId = await addPolicy(sql, { total: budget, issued: budget, isOver: true })

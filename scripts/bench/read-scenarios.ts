@@ -1,4 +1,4 @@
-import { addBalances, addPolicy, addProducts, analyze, PRICE_WON } from './dataset.ts'
+import { addBalances, addPolicy, addProducts, PRICE_WON, settlePostgres } from './dataset.ts'
 import type { Comparison, Prepare } from './scenario.ts'
 
 const PRODUCTS = 1000
@@ -13,7 +13,7 @@ export const readOver =
   (products: number): Prepare =>
   async ({ data: { sql, warm } }) => {
     const firstProduct = await addProducts(sql, products)
-    await analyze(sql)
+    await settlePostgres(sql)
     await warm()
     return async () => ({ kind: 'product', firstProduct, products })
   }
@@ -36,7 +36,7 @@ export const popular: Comparison = {
   async prepare({ baseUrl, data: { sql, warm } }) {
     const firstProduct = await addProducts(sql, RANKED)
     await addBalances(sql, USERS)
-    await analyze(sql)
+    await settlePostgres(sql)
     await warm()
     for (let index = 0; index < RANKED; index++) await sell(baseUrl, firstProduct + index, index + 1)
     return async () => ({ kind: 'popular' })
@@ -64,7 +64,7 @@ export const mix: Comparison = {
     const firstProduct = await addProducts(sql, PRODUCTS)
     await addBalances(sql, USERS)
     const soldOut = await addPolicy(sql, { total: SOLD_OUT, issued: SOLD_OUT })
-    await analyze(sql)
+    await settlePostgres(sql)
     await warm()
     return async () => {
       const issuing = await addPolicy(sql, { total: PLENTY })
