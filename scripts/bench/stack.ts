@@ -19,6 +19,7 @@ export type Stack = { pid: number; baseUrl: string; data: StackData | undefined;
 
 export type StackData = {
   sql: Sql
+  adminToken: string
   redis: Redis
   /** Loads what was written into Postgres: this policy with its holders, or all. */
   warm(policyId?: number): Promise<void>
@@ -119,6 +120,7 @@ export async function startStack(
       baseUrl,
       data: {
         sql,
+        adminToken,
         redis,
         warm: async (policyId) => void (await call('/v1/admin/cache/warm', policyId ? { policyId } : {})),
         audit: () => call<Verdict>('/v1/admin/audit', {}),
