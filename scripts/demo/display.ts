@@ -70,7 +70,9 @@ function drawFrames(scene: Scene, stream: NodeJS.WriteStream): Display {
   draw()
   const timer = setInterval(draw, FRAME_MS)
   return {
-    say: () => undefined,
+    say: (line) => {
+      scene.step = line.trim()
+    },
     stop() {
       clearInterval(timer)
       draw()
