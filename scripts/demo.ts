@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises'
 import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs, styleText } from 'node:util'
 import { type Stack, type Stores, startStack, startStores } from './bench/stack.ts'
-import { gatherCrowd, type Sale } from './demo/crowd.ts'
+import { gatherCrowd, type Sale, type Told } from './demo/crowd.ts'
 import { type Scene, showScene } from './demo/display.ts'
 import { auditLine, type Held, type Judgement, judge } from './demo/verdict.ts'
 import { makePrivateFolder } from './embedded/private-stores.ts'
@@ -134,11 +134,18 @@ async function play(
     ])
     const held: Held = { remainingCoupons: policy.remainingQuantity, stock: product.stock, audit: rules }
     scene.stage = 'over'
-    scene.step = `the sale took ${seconds.toFixed(1)} s; ${auditLine(rules)}`
+    scene.step = `${timesOf(crowd.told, seconds)}; ${auditLine(rules)}`
     return judge(size, crowd.told, held)
   } finally {
     await crowd.leave()
   }
+}
+
+function timesOf({ latenciesMs, retries }: Told, seconds: number): string {
+  const sorted = latenciesMs.toSorted((a, b) => a - b)
+  const at = (share: number) => Math.round(sorted[Math.floor(sorted.length * share)] ?? 0)
+  const again = retries > 0 ? `, ${retries} sent again` : ''
+  return `the sale took ${seconds.toFixed(1)} s, half of the answers ${at(0.5)} ms, 99 % ${at(0.99)} ms${again}`
 }
 
 async function countDown(opensAt: number, scene: Scene, signal: AbortSignal): Promise<void> {
