@@ -5,8 +5,8 @@ import { showProgress } from './bench/progress.ts'
 import { keepReport, notesOf, othersOf, reportOf } from './bench/report.ts'
 import { runScenarios } from './bench/run.ts'
 import { table } from './bench/table.ts'
+import { exitCodeOf } from './exit-code.ts'
 import { listenForEnd } from './start/end.ts'
-import { exitCodeOf } from './store-tool.ts'
 
 /** Share of the machine that others may take before the figures say little. */
 const DISTURBED = 0.05

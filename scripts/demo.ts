@@ -8,8 +8,8 @@ import { type Scene, showScene } from './demo/display.ts'
 import { auditLine, type Held, type Judgement, judge } from './demo/verdict.ts'
 import { makePrivateFolder } from './embedded/private-stores.ts'
 import { plainMessage, throwIfAborted } from './embedded/setup-error.ts'
+import { exitCodeOf, UsageError } from './exit-code.ts'
 import { listenForEnd } from './start/end.ts'
-import { exitCodeOf, UsageError } from './store-tool.ts'
 
 const HELP = `Usage: npm run demo [-- options]
 

@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util'
 import { plainMessage } from '../embedded/setup-error.ts'
-import { UsageError } from '../store-tool.ts'
+import { UsageError } from '../exit-code.ts'
 import type { Scenario } from './scenario.ts'
 import { scenarios } from './scenarios.ts'
 

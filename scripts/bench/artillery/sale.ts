@@ -5,8 +5,8 @@ import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Verdict } from '../../../src/audit/verdict.ts'
 import { makePrivateFolder } from '../../embedded/private-stores.ts'
+import { exitCodeOf, UsageError } from '../../exit-code.ts'
 import { listenForEnd } from '../../start/end.ts'
-import { exitCodeOf, UsageError } from '../../store-tool.ts'
 import { type Stack, type Stores, startStack, startStores } from '../stack.ts'
 
 const HELP = `Usage: npm run bench:artillery
