@@ -18,7 +18,11 @@ const DISTURBED = 0.05
 export async function bench(options: Options): Promise<number> {
   const progress = showProgress(options.scenarios.length)
   const end = listenForEnd(process.env, progress.say)
-  const results = await runScenarios(options, progress, end.signal).finally(() => progress.stop())
+  const results = await runScenarios(options, progress, end.signal)
+    .catch((error: unknown) => {
+      throw end.death === undefined ? error : new Error(end.death)
+    })
+    .finally(() => progress.stop())
   const report = reportOf(results, options)
   process.stdout.write(`${[table(report.medians), ...notesOf(report)].join('\n')}\n`)
   if (options.out) await writeFile(options.out, `${JSON.stringify(report, null, 2)}\n`)
