@@ -93,8 +93,7 @@ type Context = Pick<Options, 'rounds' | 'cpuProf'> & {
 async function runScenario(scenario: Scenario, context: Context): Promise<ScenarioResult> {
   const { surroundings, bare, load, rounds, cpuProf, progress, faults } = context
   const { stores, signal } = surroundings
-  const stacks: Stack[] = []
-  let started = 0
+  const starts: Promise<Stack>[] = []
   const run = (target: Target) => {
     throwIfAborted(signal)
     const pids = { redis: stores.redis.pid, postgres: stores.postgres.pid }
@@ -105,8 +104,9 @@ async function runScenario(scenario: Scenario, context: Context): Promise<Scenar
     budget: Math.ceil(((load.warmUpMs + load.measureMs) / 1000) * MOST_ORDERS_PER_S),
     async startService(settings = {}) {
       const profile = cpuProf && { NODE_OPTIONS: `--cpu-prof --cpu-prof-dir=${cpuProf}` }
-      const stack = await startStack(surroundings, started++, { ...profile, ...settings })
-      stacks.push(stack)
+      const start = startStack(surroundings, starts.length, { ...profile, ...settings })
+      starts.push(start)
+      const stack = await start
       if (!stack.data) throw new Error('a service has data')
       return { ...stack, data: stack.data }
     },
@@ -130,6 +130,8 @@ async function runScenario(scenario: Scenario, context: Context): Promise<Scenar
     progress.done(scenario.name)
     return { scenario: scenario.name, about: scenario.about, targets: results, notes }
   } finally {
-    await Promise.all(stacks.map((stack) => stack.stop()))
+    // Those too that were still starting when another one failed.
+    const started = await Promise.allSettled(starts)
+    await Promise.all(started.map((start) => (start.status === 'fulfilled' ? start.value.stop() : undefined)))
   }
 }

@@ -5,10 +5,12 @@ import postgres, { type Sql } from 'postgres'
 import type { Verdict } from '../../src/audit/verdict.ts'
 import { pickPort } from '../embedded/port.ts'
 import { type PrivateStore, startPrivatePostgres, startPrivateRedis } from '../embedded/private-stores.ts'
+import { plainMessage } from '../embedded/setup-error.ts'
 import { startService } from '../start/service.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 const STOP_MS = 10_000
+const TRIES = 5
 /** A warm-up of a million holders takes its time. */
 const ADMIN_MS = 180_000
 
@@ -54,18 +56,40 @@ export async function startStores(log: (line: string) => void): Promise<Stores> 
 
 /** Starts the bare handler. */
 export async function startBare({ logDir, signal }: Omit<Surroundings, 'stores'>): Promise<Stack> {
-  const { baseUrl, port } = await address()
-  const server = await startService({
-    name: 'The bare handler',
-    entry: join(import.meta.dirname, 'bare.ts'),
-    root: ROOT,
-    env: { ...process.env, PORT: String(port) },
-    baseUrl,
+  const server = await launch('The bare handler', join(import.meta.dirname, 'bare.ts'), process.env, {
     logFile: join(logDir, 'bare.log'),
-    onSpawn: () => undefined,
     signal,
   })
-  return { pid: server.pid, baseUrl, data: undefined, stop: () => server.end('SIGTERM', STOP_MS) }
+  return { ...server, data: undefined }
+}
+
+/** Starts a server on a free port; another program may take that one first, and then it is tried with another. */
+async function launch(
+  name: string,
+  entry: string,
+  env: NodeJS.ProcessEnv,
+  { logFile, signal }: { logFile: string; signal: AbortSignal },
+): Promise<Pick<Stack, 'pid' | 'baseUrl' | 'stop'>> {
+  for (let tried = 1; ; tried++) {
+    const port = await pickPort()
+    const baseUrl = `http://127.0.0.1:${port}`
+    try {
+      const server = await startService({
+        name,
+        entry,
+        root: ROOT,
+        env: { ...env, HOST: '127.0.0.1', PORT: String(port) },
+        baseUrl,
+        logFile,
+        onSpawn: () => undefined,
+        signal,
+      })
+      return { pid: server.pid, baseUrl, stop: () => server.end('SIGTERM', STOP_MS) }
+    } catch (error) {
+      const isTaken = /Port \d+ is taken|EADDRINUSE/.test(plainMessage(error))
+      if (!isTaken || tried === TRIES) throw error
+    }
+  }
 }
 
 /**
@@ -93,30 +117,21 @@ export async function startStack(
     await redis.flushdb()
     redis.disconnect()
   }
-  const { baseUrl, port } = await address()
   try {
-    const service = await startService({
-      name: 'The service',
-      entry: join(ROOT, 'src/main.ts'),
-      root: ROOT,
-      env: {
-        LOG_LEVEL: 'warn',
-        ...process.env,
-        ...settings,
-        HOST: '127.0.0.1',
-        PORT: String(port),
-        DATABASE_URL: databaseUrl,
-        REDIS_URL: redisUrl,
-        ADMIN_TOKEN: adminToken,
-      },
-      baseUrl,
-      logFile: join(logDir, `${name}.log`),
-      onSpawn: () => undefined,
-      signal,
-    })
+    const env = {
+      LOG_LEVEL: 'warn',
+      ...process.env,
+      ...settings,
+      DATABASE_URL: databaseUrl,
+      REDIS_URL: redisUrl,
+      ADMIN_TOKEN: adminToken,
+    }
+    const logFile = join(logDir, `${name}.log`)
+    const service = await launch('The service', join(ROOT, 'src/main.ts'), env, { logFile, signal })
+    const { pid, baseUrl } = service
     const call = <Answer>(path: string, body: object) => callAdmin<Answer>(baseUrl, adminToken, path, body)
     return {
-      pid: service.pid,
+      pid,
       baseUrl,
       data: {
         sql,
@@ -126,7 +141,7 @@ export async function startStack(
         audit: () => call<Verdict>('/v1/admin/audit', {}),
       },
       async stop() {
-        await service.end('SIGTERM', STOP_MS)
+        await service.stop()
         await clean()
       },
     }
@@ -134,11 +149,6 @@ export async function startStack(
     await clean()
     throw error
   }
-}
-
-async function address(): Promise<{ baseUrl: string; port: number }> {
-  const port = await pickPort()
-  return { baseUrl: `http://127.0.0.1:${port}`, port }
 }
 
 function withPath(url: string, path: string): string {
