@@ -2,14 +2,11 @@
 import { writeFile } from 'node:fs/promises'
 import { HELP, type Options, readOptions } from './bench/options.ts'
 import { showProgress } from './bench/progress.ts'
-import { keepReport, notesOf, othersOf, reportOf } from './bench/report.ts'
+import { DISTURBED, keepReport, notesOf, othersOf, reportOf } from './bench/report.ts'
 import { runScenarios } from './bench/run.ts'
 import { table } from './bench/table.ts'
 import { exitCodeOf } from './exit-code.ts'
 import { listenForEnd } from './start/end.ts'
-
-/** Share of the machine that others may take before the figures say little. */
-const DISTURBED = 0.05
 
 /**
  * Runs scenarios, prints the table of medians and keeps the report as asked for.
