@@ -65,8 +65,8 @@ export async function keepReport(report: Report): Promise<string> {
 export function conditionsOf({ at, machine, versions, options, medians }: Report): string {
   const { connections, seconds, rounds } = options
   const others = othersOf(medians)
-  const disturbed =
-    others > DISTURBED ? `; others used up to ${Math.round(others * 100)} % of the machine` : ''
+  const taken =
+    others > DISTURBED ? `, up to ${Math.round(others * 100)} % taken by others` : ' for all parts'
   return (
     `${machine.cpus} cores${taken}, ${connections} connections, medians of ${rounds} × ${seconds} s, ` +
     `fsync and AOF on, ${versions.postgres}, ${versions.redis}, Node ${versions.node.slice(1)}, ${at.slice(0, 10)}`
