@@ -2,7 +2,8 @@
 import { parseArgs, styleText } from 'node:util'
 import type { RuleVerdict, Verdict } from '../src/audit/verdict.ts'
 import { plainMessage } from './embedded/setup-error.ts'
-import { exitCodeOf, UsageError, withDomains } from './store-tool.ts'
+import { exitCodeOf, UsageError } from './exit-code.ts'
+import { withDomains } from './store-tool.ts'
 
 const HELP = `Usage: npm run audit [-- options]
 

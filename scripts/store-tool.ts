@@ -6,14 +6,10 @@ import { EnvError, readEnv } from '../src/env.ts'
 import { createLog } from '../src/log.ts'
 import { untilReady } from '../src/redis/client.ts'
 import { plainMessage } from './embedded/setup-error.ts'
+import { causeOf, UnreachableError } from './exit-code.ts'
 import { findStores } from './start/stores.ts'
 
 const CONNECT_TIMEOUT_MS = 5000
-
-/** The command line is wrong: the help follows. */
-export class UsageError extends Error {}
-/** A store is not named or not there. */
-export class UnreachableError extends Error {}
 
 /**
  * Runs a tool on the domains of the service, over the stores that the environment or the last `npm start` names. Its
@@ -48,24 +44,5 @@ async function openStores() {
     const hint =
       'Set DATABASE_URL and REDIS_URL, or run npm start, whose stores are used when they are unset.'
     throw new UnreachableError(`${error.message}\n${hint}`)
-  }
-}
-
-/** Drizzle tells the statement; what went wrong is behind it. */
-function causeOf(error: unknown): unknown {
-  return error instanceof Error && error.cause ? error.cause : error
-}
-
-/**
- * Runs the body of a tool and gives its exit code: what it returns, 2 for a wrong command line (the help follows) or
- * stores that are out of reach, 1 for anything else.
- */
-export async function exitCodeOf(name: string, help: string, run: () => Promise<number>): Promise<number> {
-  try {
-    return await run()
-  } catch (error) {
-    if (error instanceof UsageError) console.error(`${error.message}\n\n${help}`)
-    else console.error(`${name}: ${plainMessage(causeOf(error))}`)
-    return error instanceof UsageError || error instanceof UnreachableError ? 2 : 1
   }
 }

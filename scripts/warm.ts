@@ -3,7 +3,8 @@ import { parseArgs } from 'node:util'
 import { Presets, SingleBar } from 'cli-progress'
 import type { WarmProgress, WarmRequest } from '../src/warm/warm.ts'
 import { plainMessage } from './embedded/setup-error.ts'
-import { exitCodeOf, UsageError, withDomains } from './store-tool.ts'
+import { exitCodeOf, UsageError } from './exit-code.ts'
+import { withDomains } from './store-tool.ts'
 
 const HELP = `Usage: npm run warm [-- options]
 

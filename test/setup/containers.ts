@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import type { StartedTestContainer } from 'testcontainers'
+import { guard } from '../../scripts/embedded/guardian.ts'
 import { run } from '../../scripts/embedded/os-process.ts'
 import { postgresArguments } from '../../scripts/embedded/postgres.ts'
 import { plainMessage } from '../../scripts/embedded/setup-error.ts'
 import type { DockerImages } from './docker-images.ts'
-import { guard } from './guardian.ts'
 import { testPostgresSettings } from './private-stores.ts'
 
 const IMAGES = { postgres: 'postgres:18-alpine', redis: 'redis:8-alpine' } as const

@@ -1,12 +1,7 @@
-import { randomBytes } from 'node:crypto'
-import { chmod, mkdir, rm } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { startPostgres } from '../../scripts/embedded/postgres.ts'
-import { canReach } from '../../scripts/embedded/postgres-binaries.ts'
-import { postgresOwner } from '../../scripts/embedded/postgres-owner.ts'
-import { startRedis } from '../../scripts/embedded/redis.ts'
-import { type Guardian, guard } from './guardian.ts'
+import * as stores from '../../scripts/embedded/private-stores.ts'
+
+export type { PrivateStore } from '../../scripts/embedded/private-stores.ts'
+export { startPrivateRedis } from '../../scripts/embedded/private-stores.ts'
 
 /**
  * What the stores of tests are run with. Only the safety against a crash of the machine is given up, which no test
@@ -19,111 +14,12 @@ export const testPostgresSettings = {
   max_connections: '300',
 } as const
 
-export type PrivateStore = {
-  /** stays the same over restarts */
-  readonly url: string
-  /** such as "Postgres 18.4" */
-  readonly version: string
-  /** folder of the data; may be read and changed while the store is stopped */
-  readonly dir: string
-  /** Stops it in order; the data stays. Does nothing when it is stopped. */
-  stop(): Promise<void>
-  /** Ends it as a crash would: SIGKILL, for Postgres to its backends too. The data stays. */
-  kill(): Promise<void>
-  /** Starts it again on the same port and data, after stopping it when it runs. Resolves when it answers. */
-  restart(): Promise<void>
-  /** Stops it and deletes its data. Happens by itself when the process ends without it. */
-  remove(): Promise<void>
-}
-
-type Server = {
-  url: string
-  version: string
-  pid: number
-  port: number
-  stop(): Promise<void>
-  kill(): Promise<void>
-}
-
 /**
- * A Redis of the test's own, for faults that would disturb other tests: empty, on a free port, with an append-only
- * file synced every second unless told otherwise.
- * @param options.settings further directives of redis.conf
- * @throws SetupError when there is no Redis to run
- */
-export async function startPrivateRedis(
-  options: { appendonly?: boolean; settings?: Readonly<Record<string, string>> } = {},
-): Promise<PrivateStore> {
-  const password = randomBytes(12).toString('hex')
-  return runPrivately('redis', (dir, common) => startRedis({ dir, password, ...common, ...options }))
-}
-
-/**
- * A Postgres of the test's own, for faults that would disturb other tests: an empty cluster on a free port. The URL
- * leads to its database `postgres`, as the superuser.
+ * A Postgres of the test's own, for faults that would disturb other tests.
  * @param options.settings server settings over those of `testPostgresSettings`
- * @throws SetupError when it cannot be run
  */
-export async function startPrivatePostgres(
+export function startPrivatePostgres(
   options: { settings?: Readonly<Record<string, string>> } = {},
-): Promise<PrivateStore> {
-  const password = randomBytes(12).toString('hex')
-  const settings = { ...testPostgresSettings, ...options.settings }
-  return runPrivately('postgres', (dataDir, common) =>
-    startPostgres({ dataDir, password, database: 'postgres', settings, ...common }),
-  )
-}
-
-type Common = { port: number | undefined; log: (line: string) => void; onSpawn: (pid: number) => void }
-
-async function runPrivately(
-  name: string,
-  start: (dir: string, common: Common) => Promise<Server>,
-): Promise<PrivateStore> {
-  const { folder, guardian } = await makeFolder()
-  const dir = join(folder, name)
-  let server: Server | undefined
-  const launch = async (port?: number) => {
-    server = await start(dir, { port, log: console.log, onSpawn: guardian.server })
-    return server
-  }
-  const end = async (how: 'stop' | 'kill') => {
-    const ended = server
-    server = undefined
-    await ended?.[how]()
-    guardian.server(0)
-  }
-  const remove = async () => {
-    await end('stop')
-    await rm(folder, { recursive: true, force: true })
-    guardian.release()
-  }
-  try {
-    const { url, version, port } = await launch()
-    const restart = async () => {
-      await end('stop')
-      await launch(port)
-    }
-    return { url, version, dir, stop: () => end('stop'), kill: () => end('kill'), restart, remove }
-  } catch (error) {
-    await remove()
-    throw error
-  }
-}
-
-/**
- * A fresh folder that others may pass through but not list, and the guardian of it, who comes first: a Ctrl-C may
- * come between. Where root runs Postgres as its own user, that user must get in: TMPDIR may be somebody's private one.
- */
-async function makeFolder(): Promise<{ folder: string; guardian: Guardian }> {
-  const owner = await postgresOwner(console.log)
-  for (const parent of [tmpdir(), '/tmp', '/var/tmp']) {
-    if (owner !== undefined && !(await canReach(owner, '-x', [parent]))) continue
-    const folder = join(parent, `seonchak-test-${randomBytes(6).toString('hex')}`)
-    const guardian = guard(folder)
-    await mkdir(folder)
-    await chmod(folder, 0o711)
-    return { folder, guardian }
-  }
-  throw new Error('No temporary folder that the user "postgres" can reach: set TMPDIR to one.')
+): Promise<stores.PrivateStore> {
+  return stores.startPrivatePostgres({ settings: { ...testPostgresSettings, ...options.settings } })
 }
