@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { faultsOfRedisUrl } from './redis/address.ts'
 
 const roles = ['api', 'worker', 'scheduler'] as const
 export type Role = (typeof roles)[number]
@@ -30,7 +31,14 @@ const settings = z.object({
     .default('info')
     .describe('least severe of the log lines that are written'),
   DATABASE_URL: url('postgres:', 'postgresql:').describe('Postgres, 15 or newer'),
-  REDIS_URL: url('redis:', 'rediss:').describe('Redis 7.0 or newer, or Valkey'),
+  REDIS_URL: z
+    .string()
+    .superRefine((text, context) => {
+      for (const message of faultsOfRedisUrl(text)) context.addIssue({ code: 'custom', message })
+    })
+    .describe(
+      'Redis 7.0 or newer, or Valkey; several URLs with commas between are nodes of one Redis Cluster',
+    ),
   ADMIN_TOKEN: z
     .string()
     .min(16)

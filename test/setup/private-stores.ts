@@ -52,10 +52,10 @@ type Server = {
  * @throws SetupError when there is no Redis to run
  */
 export async function startPrivateRedis(
-  options: { appendonly?: boolean; settings?: Readonly<Record<string, string>> } = {},
+  options: { password?: string; appendonly?: boolean; settings?: Readonly<Record<string, string>> } = {},
 ): Promise<PrivateStore> {
-  const password = randomBytes(12).toString('hex')
-  return runPrivately('redis', (dir, common) => startRedis({ dir, password, ...common, ...options }))
+  const { password = randomBytes(12).toString('hex') } = options
+  return runPrivately('redis', (dir, common) => startRedis({ dir, ...common, ...options, password }))
 }
 
 /**
