@@ -14,6 +14,8 @@ const retryDelayOnTryAgain = 100
  */
 const slotsRefreshInterval = 1000
 const betweenLooksMs = 10
+/** The least time between two lines of the log about one node, ms. */
+const betweenLinesMs = 1000
 
 /**
  * Opens the connections to a cluster: to every node, so that a replica that takes over has one already. As with one
@@ -44,7 +46,7 @@ export function openCluster(
     retryDelayOnClusterDown: 0,
     retryDelayOnTryAgain,
     slotsRefreshInterval,
-    slotsRefreshTimeout: Math.min(timeoutMs, 1000),
+    slotsRefreshTimeout: timeoutMs,
     // A certificate is of a name: names are left as they are, for the connection to look up.
     ...(isTls
       ? { dnsLookup: (host: string, found: (error: null, address: string) => void) => found(null, host) }
@@ -61,7 +63,13 @@ export function openCluster(
     },
   })
   cluster.on('error', (error: Error) => log.warn({ err: error }, 'redis cluster'))
-  cluster.on('node error', (error: Error, node: string) => log.warn({ err: error, node }, 'redis node'))
+  const toldAt = new Map<string, number>()
+  cluster.on('node error', (error: Error, node: string) => {
+    // Each call to a node that is away tries to connect to it.
+    if (performance.now() - (toldAt.get(node) ?? -betweenLinesMs) < betweenLinesMs) return
+    toldAt.set(node, performance.now())
+    log.warn({ err: error, node }, 'redis node')
+  })
   cluster.on('+node', (node: Redis) => {
     // The error is told as one of the node.
     if (node.status === 'wait') node.connect().catch(() => undefined)

@@ -75,6 +75,25 @@ export async function startRedisCluster() {
       ...nodes.slice(1, masterCount).map(({ port }) => `redis://127.0.0.1:${port}`),
     ].join(),
     /**
+     * Cuts the replica of the master that serves a key off from it, so that it falls behind: what the master takes from
+     * here on is lost when that replica takes over.
+     */
+    async cutReplicaOf(key: string) {
+      const master = await until('a master of the key', () => masterOf(key), settledWithinMs)
+      const lines = (await master.redis.call('CLUSTER', 'REPLICAS', master.id)) as string[]
+      for (const replica of nodes.filter(({ id }) => lines.some((line) => line.startsWith(id)))) {
+        await replica.redis.config('SET', 'masterauth', 'not the password')
+        await until(
+          'the replica to be cut off',
+          async () => {
+            await master.redis.call('CLIENT', 'KILL', 'TYPE', 'replica')
+            return /^master_link_status:down/m.test(await replica.redis.info('replication'))
+          },
+          settledWithinMs,
+        )
+      }
+    },
+    /**
      * Kills the master that serves a key, as a crash would. Gives the functions that wait until its replica has taken
      * over, and that start it again and wait until it follows its successor.
      */
@@ -93,6 +112,7 @@ export async function startRedisCluster() {
           )
         },
         async revive() {
+          await eachLiving(({ redis }) => redis.config('SET', 'masterauth', password))
           await dead.store.restart()
           await until('the cluster to be whole again', isWhole, settledWithinMs)
         },
