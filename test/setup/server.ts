@@ -64,6 +64,8 @@ export async function startServer(
     issue(policyId: number, userId: number) {
       return this.post(`/v1/coupon-policies/${policyId}/issue`, { userId })
     },
+    /** Sends the process a signal that does not end it. */
+    signal: (name: 'SIGUSR2') => void child.kill(name),
     /** Ends the process: SIGTERM gracefully, SIGKILL at once. Gives how it ended. */
     async kill(signal: 'SIGTERM' | 'SIGKILL') {
       child.kill(signal)
