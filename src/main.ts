@@ -12,6 +12,8 @@ async function main(): Promise<number> {
   const stop = new AbortController()
   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => stop.abort(signal))
 
+  // Only a supervisor has something to do on it; for all others its default would be the end.
+  if (cluster.isWorker || env.WORKERS === 1) process.on('SIGUSR2', () => undefined)
   if (cluster.isWorker) {
     const name = process.argv[2] as string
     const membership = joinFleet(name, stop)

@@ -16,19 +16,24 @@ const startDeadlineMs = 60_000
 /** Over the time that a member gives itself for its end, ms. */
 const endMarginMs = 2000
 
+interface Exit {
+  code: number | null
+  signal: string | null
+}
+
 interface Member {
   name: string
   worker: Worker
   startedAt: number
   /** resolves with the port when it serves, with null when it ended before */
   serving: Promise<number | undefined | null>
-  exited: Promise<{ code: number | null; signal: string | null }>
+  exited: Promise<Exit>
 }
 
 /**
- * Runs the service as a fleet of processes on one port, until `stop` is aborted: members that die are started again, and
- * with `roll` aborted signals replaced one by one. Gives the exit code: 0 when all ended as they should.
- * @param onRoll registers what is to be done when a rolling restart is asked for
+ * Runs the service as a fleet of processes on one port, until `stop` is aborted: members that die are started again.
+ * Gives the exit code: 0 when all ended as they should.
+ * @param onRoll registers what is to be done when a rolling restart is asked for; nothing before all serve
  */
 export async function supervise(
   env: Env,
@@ -40,7 +45,8 @@ export async function supervise(
   const members = new Map<string, Member>()
   const gathering = createGathering(() => [...members.values()].map(({ name, worker }) => ({ name, worker })))
   const deaths = new Map<string, number>()
-  let isRolling = false
+  /** from the beginning, until all serve */
+  let isRolling = true
 
   function start(name: string): Member {
     // Metrics hold values that JSON has no word for.
@@ -51,12 +57,14 @@ export async function supervise(
       if (report.type === 'serving') resolve(report.port)
       else gathering.hear(name, worker, report)
     })
-    // What could not be sent was for a process that is ending.
-    worker.on('error', () => undefined)
-    const exited = once(worker, 'exit').then(([code, signal]) => {
-      resolve(null)
-      return { code, signal }
+    const exited = new Promise<Exit>((ended) => {
+      worker.once('exit', (code, signal) => ended({ code, signal }))
+      worker.on('error', () => {
+        // It could not be started. Else, what could not be sent was for a process that is ending.
+        if (worker.process.pid === undefined) ended({ code: null, signal: null })
+      })
     })
+    void exited.then(() => resolve(null))
     const member = { name, worker, startedAt: performance.now(), serving, exited }
     void exited.then((exit) => {
       if (members.get(name) !== member || stop.aborted) return
@@ -77,8 +85,7 @@ export async function supervise(
     if (stop.aborted || members.get(name) !== dead) return
     const member = start(name)
     members.set(name, member)
-    if ((await member.serving) !== null)
-      log.info({ worker: name, pid: member.worker.process.pid }, 'member is back')
+    if (await isServing(member)) log.info({ worker: name, pid: member.worker.process.pid }, 'member is back')
   }
 
   /** Waits until a member serves. False when it does not within the deadline, and is ended. */
@@ -121,6 +128,7 @@ export async function supervise(
     log.info('rolling restart ended')
   }
 
+  onRoll(() => void roll())
   // The first alone: it brings the database and Redis up to date, and tells what is wrong once instead of by all.
   let port: number | undefined | null
   let isUp = true
@@ -137,7 +145,7 @@ export async function supervise(
       [...members.values()].map(({ name, worker }) => [name, worker.process.pid]),
     )
     log.info({ roles: env.ROLES, members: pids, port }, 'serving')
-    onRoll(() => void roll())
+    isRolling = false
     await once(stop, 'abort')
   }
   log.info({ signal: stop.reason }, 'stopping all members')
