@@ -100,6 +100,28 @@ async function expectCleanAfterRepair(): Promise<void> {
   expect(verdict.rules.filter(({ violated }) => violated > 0)).toEqual([])
 }
 
+it('[ALL-1, CPN-1, CPN-3] a slot that moves to another master in the middle of a run loses and doubles nothing', async () => {
+  const total = 200
+  const policyIds = [
+    await harness.policy({ totalQuantity: total }),
+    await harness.policy({ totalQuantity: total }),
+  ]
+  const key = keys.couponPolicy(policyIds[0] as number)
+  let answered = 0
+  let moving: Promise<void> = Promise.resolve()
+  const answers = await inParallel(users(600), 16, async (userId) => {
+    const answer = await untilDecided(() => server.issue(policyIds[userId % 2] as number, userId))
+    if (++answered === 100) moving = cluster.moveSlotOf(key)
+    return answer
+  })
+  await moving
+  // A caller whose first answer was 503 may hold the coupon already.
+  const held = answers.filter(({ status, body }) => status === 201 || body.code === 'COUPON_ALREADY_ISSUED')
+  expect([held.length, tally(answers).COUPON_SOLD_OUT]).toEqual([2 * total, 600 - 2 * total])
+  await expectCleanAfterRepair()
+  for (const policyId of policyIds) await expectExact(harness, policyId, total)
+})
+
 describe.each(['in step', 'behind'] as const)(
   'a replica that is %s takes over from its killed master',
   (state) => {

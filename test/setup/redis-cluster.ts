@@ -118,6 +118,29 @@ export async function startRedisCluster() {
         },
       }
     },
+    /** Moves the slot of a key, with all keys in it, to another master, as a resharding does. */
+    async moveSlotOf(key: string) {
+      const from = await until('a master of the key', () => masterOf(key), settledWithinMs)
+      const masters = await eachLiving(async (node) => {
+        const [role] = (await node.redis.role()) as [string]
+        return role === 'master' && node !== from ? [node] : []
+      })
+      const [to] = masters.flat() as [Node, ...Node[]]
+      const slot = await from.redis.cluster('KEYSLOT', key)
+      const tell = ({ redis }: Node, state: string, { id }: Node) =>
+        redis.call('CLUSTER', 'SETSLOT', slot, state, id)
+      await tell(to, 'IMPORTING', from)
+      await tell(from, 'MIGRATING', to)
+      for (;;) {
+        const batch = await from.redis.cluster('GETKEYSINSLOT', slot, 50)
+        if (batch.length === 0) break
+        const where = ['127.0.0.1', to.port, '', 0, 5000, 'AUTH', password, 'KEYS', ...batch]
+        await from.redis.call('MIGRATE', ...where)
+      }
+      await tell(to, 'NODE', to)
+      await tell(from, 'NODE', to)
+      await until('all to know the new place', async () => (await masterOf(key)) === to, settledWithinMs)
+    },
     /** Makes every node empty. */
     async flush() {
       await eachLiving(({ redis }) => redis.flushall().catch(() => undefined))
