@@ -1,4 +1,4 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it, vi } from 'vitest'
 import { keys } from '../../src/redis/keys.ts'
 import { expectExact } from '../setup/coupon-invariants.ts'
 import { type Answer, createDatabase, type Harness, startHarness, tally, until } from '../setup/harness.ts'
@@ -9,6 +9,9 @@ import { inParallel, type ServerProcess, startServer } from '../setup/server.ts'
 
 const seed = Number(process.env.TEST_SEED ?? Date.now() % 2 ** 31)
 console.log(`cluster failover seed: TEST_SEED=${seed}`)
+
+// Six servers of Redis, and a Node that starts before each test, on a machine that may be slow.
+vi.setConfig({ testTimeout: 150_000, hookTimeout: 120_000 })
 
 const decidedWithinMs = 40_000
 const healedWithinMs = 30_000

@@ -14,7 +14,7 @@ const betweenCallsMs = 10
 const restartedWithinMs = 150_000
 const testTimeoutMs = 180_000
 
-vi.setConfig({ testTimeout: testTimeoutMs })
+vi.setConfig({ testTimeout: testTimeoutMs, hookTimeout: 120_000 })
 
 let harness: Harness
 let servers: ServerProcess[] = []
