@@ -42,7 +42,9 @@ export async function supervise(
   onRoll: (roll: () => void) => void,
 ): Promise<number> {
   const names = membersOf(env.ROLES, env.WORKERS)
+  /** who has each name; those that a rolling restart replaces are among the living until they have ended */
   const members = new Map<string, Member>()
+  const living = new Set<Member>()
   const gathering = createGathering(() => [...members.values()].map(({ name, worker }) => ({ name, worker })))
   const deaths = new Map<string, number>()
   /** from the beginning, until all serve */
@@ -66,7 +68,9 @@ export async function supervise(
     })
     void exited.then(() => resolve(null))
     const member = { name, worker, startedAt: performance.now(), serving, exited }
+    living.add(member)
     void exited.then((exit) => {
+      living.delete(member)
       if (members.get(name) !== member || stop.aborted) return
       log.error({ worker: name, pid: worker.process.pid, ...exit }, 'member died')
       void startAgain(member)
@@ -149,8 +153,7 @@ export async function supervise(
     await once(stop, 'abort')
   }
   log.info({ signal: stop.reason }, 'stopping all members')
-  const current = [...members.values()]
   members.clear()
-  const ends = await Promise.all(current.map((member) => end(member, false)))
+  const ends = await Promise.all([...living].map((member) => end(member, false)))
   return isUp && ends.every(Boolean) ? 0 : 1
 }
