@@ -11,8 +11,8 @@ const firstRestartMs = 200
 const longestRestartMs = 10_000
 /** A member that lived for this long did not die in a row, ms. */
 const soundAfterMs = 60_000
-/** How long a member may take until it serves, ms. */
-const startDeadlineMs = 60_000
+/** How long a member may take until it serves, ms: the first may have migrations to make. */
+const startDeadlineMs = 300_000
 /** Over the time that a member gives itself for its end, ms. */
 const endMarginMs = 2000
 

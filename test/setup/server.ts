@@ -6,7 +6,7 @@ import type { Env } from '../../src/env.ts'
 import { type Answer, adminToken, unhurried } from './harness.ts'
 
 const mainFile = join(import.meta.dirname, '../../src/main.ts')
-const startDeadlineMs = 60_000
+const startDeadlineMs = 120_000
 
 export type ServerProcess = Awaited<ReturnType<typeof startServer>>
 
