@@ -19,7 +19,8 @@ import { createErrorHandler } from './http/problem.ts'
 import { addOrderRoutes } from './order/order.routes.ts'
 import { addPopularRoutes } from './popular/popular.routes.ts'
 import { addProductRoutes } from './product/product.routes.ts'
-import { isRedisUnavailable } from './redis/client.ts'
+import { askRedis } from './redis/client.ts'
+import { isRedisUnavailable } from './redis/failure.ts'
 import { addWarmRoutes } from './warm/warm.routes.ts'
 
 const info = {
@@ -44,7 +45,7 @@ export function buildApp(deps: Deps, isServing: () => boolean, domains: Domains 
   addHealthRoutes(api, {
     isServing,
     async askStores() {
-      await Promise.all([deps.redis.ping(), deps.db.execute(sql`select 1`)])
+      await Promise.all([askRedis(deps.redis), deps.db.execute(sql`select 1`)])
     },
   })
   api.get('/metrics', async (c) => respond(c, 200, deps.metrics.contentType, await deps.metrics.scrape()))

@@ -7,6 +7,7 @@ import type { Env } from './env.ts'
 import { createLog } from './log.ts'
 import { openRedis } from './redis/client.ts'
 import { createLocks } from './redis/lock.ts'
+import { readRunIds } from './redis/run.ts'
 import { readScripts } from './redis/script-source.ts'
 import { bindScripts } from './redis/scripts.ts'
 import { createMetrics } from './telemetry/metrics.ts'
@@ -60,7 +61,7 @@ export function openDeps(env: Env, ambient: Ambient = {}) {
     onEnd: metrics.transaction,
   })
   metrics.watchLanes(transactions.stats)
-  metrics.watchStore('redis', () => redis.ping())
+  metrics.watchStore('redis', () => readRunIds(redis))
   metrics.watchStore('postgres', () => database.db.execute(sql`select 1`))
   return {
     env,

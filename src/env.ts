@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { faultsOfRedisUrl } from './redis/address.ts'
 
 const roles = ['api', 'worker', 'scheduler'] as const
 export type Role = (typeof roles)[number]
@@ -25,12 +26,22 @@ const settings = z.object({
     .transform((text) => text.split(',').map((role) => role.trim()))
     .pipe(z.array(z.enum(roles)).min(1))
     .describe('what this process does: any of api, worker, scheduler'),
+  WORKERS: whole(1, 64)
+    .default(1)
+    .describe('processes that serve the API on the port; from 2 on a process of its own has the other roles'),
   LOG_LEVEL: z
     .enum(['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'])
     .default('info')
     .describe('least severe of the log lines that are written'),
   DATABASE_URL: url('postgres:', 'postgresql:').describe('Postgres, 15 or newer'),
-  REDIS_URL: url('redis:', 'rediss:').describe('Redis 7.0 or newer, or Valkey'),
+  REDIS_URL: z
+    .string()
+    .superRefine((text, context) => {
+      for (const message of faultsOfRedisUrl(text)) context.addIssue({ code: 'custom', message })
+    })
+    .describe(
+      'Redis 7.0 or newer, or Valkey; several URLs with commas between are nodes of one Redis Cluster',
+    ),
   ADMIN_TOKEN: z
     .string()
     .min(16)
@@ -96,17 +107,29 @@ const settings = z.object({
     .optional()
     .describe('OpenTelemetry collector (OTLP over HTTP) that spans go to; unset, there is no tracing'),
   SHUTDOWN_TIMEOUT_MS: whole(100, 600_000).default(10_000).describe('time that a graceful stop may take'),
+  SHUTDOWN_DELAY_MS: whole(0, 600_000)
+    .default(0)
+    .describe('part of it in which the port stays open, while /readyz tells balancers to send no more'),
 })
 
-/** With both, it would not be clear which tokens hold. Judged with the other faults, not after them. */
-const schema = settings.refine(
-  (env) => env.AUTH_JWT_SECRET === undefined || env.AUTH_JWKS_URL === undefined,
-  {
+/** What must hold between settings. Judged with the other faults, not after them. */
+const schema = settings
+  .refine((env) => env.AUTH_JWT_SECRET === undefined || env.AUTH_JWKS_URL === undefined, {
+    // With both, it would not be clear which tokens hold.
     path: ['AUTH_JWKS_URL'],
     error: 'must not be set together with AUTH_JWT_SECRET',
     when: () => true,
-  },
-)
+  })
+  .refine((env) => !(env.WORKERS > 1 && Array.isArray(env.ROLES) && !env.ROLES.includes('api')), {
+    path: ['WORKERS'],
+    error: 'must be 1 where ROLES has no api: the other roles need one process',
+    when: () => true,
+  })
+  .refine((env) => !(env.SHUTDOWN_DELAY_MS >= env.SHUTDOWN_TIMEOUT_MS), {
+    path: ['SHUTDOWN_DELAY_MS'],
+    error: 'must be less than SHUTDOWN_TIMEOUT_MS, of which it is a part',
+    when: () => true,
+  })
 
 export type Env = z.output<typeof schema>
 

@@ -11,11 +11,11 @@ import type { KeptKind, Metrics } from './telemetry/metrics.ts'
  * processes are spared it.
  */
 export function watchBacklogs(deps: Deps, outbox: Outbox): void {
-  const { env, redis, metrics } = deps
+  const { env, scripts, metrics } = deps
   if (!env.ROLES.includes('worker')) return
   metrics.watchPending('coupon', () => lookAtPendingGrants(deps))
   const streams = Array.from({ length: env.STOCK_SHARDS }, (_, shard) => keys.stockPending(shard))
-  metrics.watchPending('stock', () => readPending(redis, streams))
+  metrics.watchPending('stock', () => readPending(scripts, streams))
   metrics.watchRelay(outbox.stats)
   metrics.watchOutbox(outbox.backlog)
 }

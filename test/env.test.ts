@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { describeEnv, EnvError, readEnv } from '../src/env.ts'
+import { readRedisUrl } from '../src/redis/address.ts'
 
 const stores = { DATABASE_URL: 'postgres://app@db:5432/shop', REDIS_URL: 'redis://cache:6379' }
 
@@ -110,11 +111,67 @@ describe('given values', () => {
     ['CORS_ORIGINS', 'https://shop.example/'],
     ['RATE_LIMIT_REQUESTS', '-1'],
     ['REQUEST_TIMEOUT_MS', '99'],
+    ['WORKERS', '0'],
+    ['SHUTDOWN_DELAY_MS', '10000'],
   ])('%s=%s is refused, by the name of the variable', (name, value) => {
     const faults = faultsOf({ ...stores, [name]: value })
     expect(faults).toHaveLength(1)
     expect(faults[0]).toMatch(new RegExp(`^${name}: \\S`))
   })
+})
+
+describe('REDIS_URL', () => {
+  const redis = (text: string) => readEnv({ ...stores, REDIS_URL: text }).REDIS_URL
+  const faults = (text: string) => faultsOf({ ...stores, REDIS_URL: text })
+
+  it('names one server, whose password may hold a comma', () => {
+    expect(redis('redis://:pa,ss@cache:6380/3')).toBe('redis://:pa,ss@cache:6380/3')
+    expect(readRedisUrl('redis://:pa,ss@cache:6380/3')).toMatchObject({
+      isCluster: false,
+      nodes: [{ host: 'cache', port: 6380 }],
+    })
+  })
+
+  it('names nodes of a cluster, which share a login', () => {
+    const text = 'rediss://app:s%3Acret@a:7001, rediss://b,rediss://[::1]:7003'
+    expect(redis(text)).toBe(text)
+    expect(readRedisUrl(text)).toEqual({
+      isCluster: true,
+      nodes: [
+        { host: 'a', port: 7001 },
+        { host: 'b', port: 6379 },
+        { host: '::1', port: 7003 },
+      ],
+      username: 'app',
+      password: 's:cret',
+      isTls: true,
+    })
+  })
+
+  it.each([
+    ['redis://a,b:7002', ['must name a host in each URL, and have a URL for each node of a cluster']],
+    ['redis://a,', ['must name a host in each URL, and have a URL for each node of a cluster']],
+    ['redis://a,http://b', ['must be URLs that start with redis:// or rediss://, with commas between']],
+    ['redis://a/0,redis://b/1', ['must not name a database: a cluster has only the first']],
+    ['redis://a,redis://b?db=1', ['must not have a query']],
+    [
+      'redis://:hunter2@a,rediss://:hunter3@b',
+      [
+        'must have redis:// for all nodes or rediss:// for all',
+        'must have the same user and password for all nodes',
+      ],
+    ],
+  ])('%s is refused, with every fault', (text, expected) => {
+    expect(faults(text)).toEqual(expected.map((fault) => `REDIS_URL: ${fault}`))
+  })
+})
+
+it('WORKERS needs the api: the other roles have one process', () => {
+  const several = { ...stores, WORKERS: '2' }
+  expect(readEnv(several).WORKERS).toBe(2)
+  expect(faultsOf({ ...several, ROLES: 'worker,scheduler' })).toEqual([
+    'WORKERS: must be 1 where ROLES has no api: the other roles need one process',
+  ])
 })
 
 it('tells every fault at once, each with its variable and none with a value', () => {

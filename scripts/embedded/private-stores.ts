@@ -44,10 +44,10 @@ type Server = {
  * @throws SetupError when there is no Redis to run
  */
 export async function startPrivateRedis(
-  options: PrivateOptions & { appendonly?: boolean } = {},
+  options: PrivateOptions & { password?: string; appendonly?: boolean } = {},
 ): Promise<PrivateStore> {
   const { appendonly, settings, log = console.log } = options
-  const password = randomBytes(12).toString('hex')
+  const { password = randomBytes(12).toString('hex') } = options
   return runPrivately('redis', log, (dir, common) =>
     startRedis({ dir, password, appendonly, settings, ...common }),
   )

@@ -38,10 +38,15 @@ Issue the first coupon:
 `
 }
 
-/** A URL for the screen, without its password. */
-export function withoutPassword(url: string): string {
-  if (!URL.canParse(url)) return url
-  const shown = new URL(url)
-  if (shown.password) shown.password = '***'
-  return shown.href
+/** A URL for the screen, or several with commas between, without passwords. */
+export function withoutPassword(urls: string): string {
+  return urls
+    .split(/\s*,\s*(?=[a-z]+:\/\/)/i)
+    .map((url) => {
+      if (!URL.canParse(url)) return url
+      const shown = new URL(url)
+      if (shown.password) shown.password = '***'
+      return shown.href
+    })
+    .join()
 }

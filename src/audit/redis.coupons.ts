@@ -1,9 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import type { Redis } from 'ioredis'
 import { compareQuantity, type QuantityLook } from '../coupon/coupon.compare.ts'
 import type { PolicyLoader } from '../coupon/coupon.load.ts'
 import type { CouponPolicy } from '../coupon/coupon.ts'
 import type { Database } from '../db/client.ts'
+import type { RedisClient } from '../redis/client.ts'
 import { keys } from '../redis/keys.ts'
 import type { Scripts } from '../redis/scripts.ts'
 import { policiesInRedis } from './policies.ts'
@@ -20,7 +20,7 @@ type Drift = Extract<QuantityLook, { outcome: 'DIFFERENT' }>
 
 /** Quantities in Redis. A policy that drifted is dropped and loaded again. */
 export function couponsInRedis(deps: {
-  redis: Redis
+  redis: RedisClient
   scripts: Scripts
   db: Database
   policyLoader: PolicyLoader

@@ -1,9 +1,9 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import type { Redis } from 'ioredis'
 import { writeHolders } from '../coupon/coupon.holders.ts'
 import { findHolders, findPolicy, pagesOfHolders } from '../coupon/coupon.sql.ts'
 import { type CouponPolicy, holdersExpireAt } from '../coupon/coupon.ts'
 import type { Database } from '../db/client.ts'
+import { mastersOf, type RedisClient } from '../redis/client.ts'
 import { holderPattern, keys, readHolderKey } from '../redis/keys.ts'
 import type { Scripts } from '../redis/scripts.ts'
 import { policiesInRedis } from './policies.ts'
@@ -24,7 +24,7 @@ interface Holder {
 }
 
 interface Deps {
-  redis: Redis
+  redis: RedisClient
   scripts: Scripts
   db: Database
   now(): number
@@ -112,11 +112,7 @@ export function couponsOfHolders(deps: Deps): RedisRule {
     const found: Holder[] = []
     let looked = 0
     let violated = 0
-    let cursor = '0'
-    do {
-      const [next, scanned] = await redis.scan(cursor, 'MATCH', holderPattern, 'COUNT', keysPerScan)
-      cursor = next
-      const holders = scanned.flatMap((key) => readHolderKey(key) ?? [])
+    for await (const holders of scan()) {
       looked += holders.length
       for (const [policyId, group] of Map.groupBy(holders, (holder) => holder.policyId)) {
         const wrong = await lookAt(
@@ -126,9 +122,21 @@ export function couponsOfHolders(deps: Deps): RedisRule {
         violated += wrong.length
         if (found.length < maxKept) found.push(...wrong)
       }
-    } while (cursor !== '0')
+    }
     const verdict = verdictOf(rule, { looked, violations: found.map((holder) => ({ ...holder })), violated })
     return { verdict, repair: () => repair(found) }
+  }
+
+  /** The holders of all policies, some at a time, from every server that holds keys. */
+  async function* scan(): AsyncGenerator<{ policyId: number; userId: number }[]> {
+    for (const master of mastersOf(redis)) {
+      let cursor = '0'
+      do {
+        const [next, scanned] = await master.scan(cursor, 'MATCH', holderPattern, 'COUNT', keysPerScan)
+        cursor = next
+        yield scanned.flatMap((key) => readHolderKey(key) ?? [])
+      } while (cursor !== '0')
+    }
   }
 
   async function lookAt(policyId: number, userIds: number[]): Promise<Holder[]> {

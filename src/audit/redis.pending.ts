@@ -1,6 +1,7 @@
-import type { Redis } from 'ioredis'
 import type { Database } from '../db/client.ts'
 import { keys } from '../redis/keys.ts'
+import { madeAtMs } from '../redis/pending.ts'
+import type { Scripts } from '../redis/scripts.ts'
 import { policiesInRedis } from './policies.ts'
 import { type RedisRule, type Violation, verdictOf } from './verdict.ts'
 
@@ -16,32 +17,24 @@ const rule = {
 
 /** Pending entries in Redis. Taking up old ones is for the recovery worker, so there is nothing to repair. */
 export function pendingInRedis(deps: {
-  redis: Redis
+  scripts: Scripts
   db: Database
   shards: number
   env: { RECOVERY_MIN_AGE_MS: number }
   now(): number
 }): RedisRule {
-  const { redis, shards, env } = deps
+  const { scripts, shards, env } = deps
 
   return async () => {
-    // By the clock of Redis, which also made the ids of the entries.
-    const [seconds] = await redis.time()
-    const nowMs = Number(seconds) * 1000
-    const untilMs = nowMs - Math.max(forgottenMs, recoveryRounds * env.RECOVERY_MIN_AGE_MS)
+    const minAgeMs = Math.max(forgottenMs, recoveryRounds * env.RECOVERY_MIN_AGE_MS)
     const violations: Violation[] = []
     let looked = 0
 
     async function lookAt(streams: string[]): Promise<void> {
       for (const key of streams) {
-        const [length, old] = await Promise.all([
-          redis.xlen(key),
-          redis.xrange(key, '-', untilMs, 'COUNT', entriesPerStream),
-        ])
+        const { length, nowMs, entries } = await scripts.lookAtPending(key, minAgeMs, entriesPerStream)
         looked += length
-        for (const [entryId] of old) {
-          violations.push({ key, entryId, ageMs: nowMs - Number(entryId.split('-')[0]) })
-        }
+        for (const [entryId] of entries) violations.push({ key, entryId, ageMs: nowMs - madeAtMs(entryId) })
       }
     }
     await lookAt(Array.from({ length: shards }, (_, shard) => keys.stockPending(shard)))

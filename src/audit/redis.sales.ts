@@ -1,10 +1,10 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import type { Redis } from 'ioredis'
 import type { Database } from '../db/client.ts'
 import { readOrderStates, readSales } from '../popular/popular.sql.ts'
 import { addDays, compact, midnightOf, seoulDate } from '../popular/popular.ts'
 import { isEffective } from '../product/product.sql.ts'
 import { seoulDay, shardOf } from '../product/product.ts'
+import type { RedisClient } from '../redis/client.ts'
 import { keys } from '../redis/keys.ts'
 import { type StockEntry, stockEntryOf } from '../redis/stock-scripts.ts'
 import { betweenLooksMs, type Change, maxLooks, type RedisRule, verdictOf } from './verdict.ts'
@@ -42,7 +42,7 @@ interface SalesLook {
 
 /** The sales that the ranking is made of. Days that drifted are counted anew from Postgres. */
 export function salesInRedis(deps: {
-  redis: Redis
+  redis: RedisClient
   db: Database
   recount(shard: number, dates: string[]): Promise<void>
   shards: number

@@ -1,10 +1,10 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import type { Redis } from 'ioredis'
 import type { Database } from '../db/client.ts'
 import { listStock } from '../product/product.sql.ts'
 import { byShard, shardOf } from '../product/product.ts'
 import { createStockComparison, type StockLook } from '../product/stock.compare.ts'
 import type { StockLoader } from '../product/stock.load.ts'
+import type { RedisClient } from '../redis/client.ts'
 import { keys } from '../redis/keys.ts'
 import type { Scripts } from '../redis/scripts.ts'
 import { betweenLooksMs, type Change, maxLooks, type RedisRule, verdictOf } from './verdict.ts'
@@ -17,7 +17,7 @@ const rule = {
 
 /** Units in Redis. A product that drifted is dropped and loaded again. */
 export function stockInRedis(deps: {
-  redis: Redis
+  redis: RedisClient
   scripts: Scripts
   db: Database
   stockLoader: StockLoader

@@ -1,8 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import type { Redis } from 'ioredis'
 import type { Logger } from 'pino'
 import type { Database } from '../db/client.ts'
 import { Unavailable } from '../errors.ts'
+import type { RedisClient } from '../redis/client.ts'
 import { keys } from '../redis/keys.ts'
 import type { Locks } from '../redis/lock.ts'
 import type { Scripts } from '../redis/scripts.ts'
@@ -32,7 +32,7 @@ export interface PolicyLoader {
  * start over (see lua/coupon.load.lua).
  */
 export function createPolicyLoader(deps: {
-  redis: Redis
+  redis: RedisClient
   scripts: Scripts
   db: Database
   locks: Locks

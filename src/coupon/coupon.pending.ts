@@ -1,7 +1,7 @@
-import type { Redis } from 'ioredis'
 import type { Database } from '../db/client.ts'
 import { keys } from '../redis/keys.ts'
 import { type PendingStreams, readPending } from '../redis/pending.ts'
+import type { Scripts } from '../redis/scripts.ts'
 import { newestPolicyIds } from './coupon.sql.ts'
 import { holdersKeptMs } from './coupon.ts'
 
@@ -10,13 +10,13 @@ const policiesLookedAt = 1000
 
 /** Looks at the grants that wait in Redis, over the newest policies that Redis may know. */
 export async function lookAtPendingGrants(deps: {
-  redis: Redis
+  scripts: Scripts
   db: Database
   now(): number
 }): Promise<PendingStreams> {
   const ids = await newestPolicyIds(deps.db, new Date(deps.now() - holdersKeptMs), policiesLookedAt)
   return readPending(
-    deps.redis,
+    deps.scripts,
     ids.map((policyId) => keys.couponPending(policyId)),
   )
 }

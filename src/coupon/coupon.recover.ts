@@ -1,6 +1,6 @@
-import type { Redis } from 'ioredis'
 import type { Logger } from 'pino'
 import type { Database } from '../db/client.ts'
+import type { RedisClient } from '../redis/client.ts'
 import { keys } from '../redis/keys.ts'
 import type { Scripts } from '../redis/scripts.ts'
 import { compareQuantity } from './coupon.compare.ts'
@@ -28,7 +28,7 @@ export interface CouponRecovery {
 
 /** Makes the coupon part of the recovery worker. Everything in it is safe to run in several processes at once. */
 export function createCouponRecovery(deps: {
-  redis: Redis
+  redis: RedisClient
   scripts: Scripts
   db: Database
   commit: CouponCommit
@@ -48,8 +48,9 @@ export function createCouponRecovery(deps: {
     } while (page.length === policiesPerPage)
   }
 
-  async function findAbandoned(policy: CouponPolicy, untilMs: number): Promise<PolicyGrant[]> {
-    const entries = await redis.xrange(keys.couponPending(policy.id), '-', untilMs, 'COUNT', grantsPerPolicy)
+  async function findAbandoned(policy: CouponPolicy, minAgeMs: number): Promise<PolicyGrant[]> {
+    const stream = keys.couponPending(policy.id)
+    const { entries } = await scripts.lookAtPending(stream, minAgeMs, grantsPerPolicy)
     return entries.map(([entryId, fields]) => ({
       policyId: policy.id,
       entryId,
@@ -60,12 +61,9 @@ export function createCouponRecovery(deps: {
 
   return {
     async finishAbandoned(minAgeMs) {
-      // By the clock of Redis, which also made the ids of the entries.
-      const [seconds] = await redis.time()
-      const untilMs = Number(seconds) * 1000 - minAgeMs
       let taken = 0
       for await (const page of pages()) {
-        const found = await Promise.all(page.map((policy) => findAbandoned(policy, untilMs)))
+        const found = await Promise.all(page.map((policy) => findAbandoned(policy, minAgeMs)))
         const finishing: Promise<unknown>[] = []
         for (const grant of found.flat()) {
           // Where the queue is full, the grant waits for the next run.

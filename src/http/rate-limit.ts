@@ -1,9 +1,9 @@
 import type { Context } from 'hono'
-import type { Redis } from 'ioredis'
 import type { Logger } from 'pino'
 import { RateLimiterRedis, RateLimiterRes } from 'rate-limiter-flexible'
 import type { Env } from '../env.ts'
 import { refuse } from '../errors.ts'
+import type { RedisClient } from '../redis/client.ts'
 import { keys } from '../redis/keys.ts'
 import type { HttpEnv } from './frame.ts'
 import { problem } from './problem.ts'
@@ -18,7 +18,7 @@ export type LimitRate = (c: Context<HttpEnv>, userId: number) => Promise<Respons
  */
 export function createRateLimit(
   env: Pick<Env, 'RATE_LIMIT_REQUESTS' | 'RATE_LIMIT_WINDOW_SECONDS'>,
-  redis: Redis,
+  redis: RedisClient,
   log: Logger,
 ): LimitRate | undefined {
   const { RATE_LIMIT_REQUESTS: quota, RATE_LIMIT_WINDOW_SECONDS: windowSeconds } = env

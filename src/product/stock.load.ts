@@ -1,8 +1,8 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import type { Redis } from 'ioredis'
 import type { Logger } from 'pino'
 import type { Database } from '../db/client.ts'
 import { Unavailable } from '../errors.ts'
+import type { RedisClient } from '../redis/client.ts'
 import { keys } from '../redis/keys.ts'
 import type { Scripts } from '../redis/scripts.ts'
 import type { StockEntry } from '../redis/stock-scripts.ts'
@@ -28,7 +28,7 @@ export interface StockLoader {
  * with one each they would take it from each other for as long as they are at it.
  */
 export function createStockLoader(deps: {
-  redis: Redis
+  redis: RedisClient
   scripts: Scripts
   db: Database
   newId(): string

@@ -1,10 +1,10 @@
 import { sql } from 'drizzle-orm'
-import type { Redis } from 'ioredis'
 import type { Logger } from 'pino'
 import type { Database } from '../db/client.ts'
 import { abandonedEntries, orders, products, restocks } from '../db/schema/index.ts'
 import { bigints, statement, uuids } from '../db/statement.ts'
 import type { Transaction, Transactions } from '../db/transactions.ts'
+import type { RedisClient } from '../redis/client.ts'
 import { keys } from '../redis/keys.ts'
 import type { Scripts } from '../redis/scripts.ts'
 import { type StockEntry, stockEntryOf } from '../redis/stock-scripts.ts'
@@ -57,7 +57,7 @@ const insertFences = statement<{ ids: string; at: string }, never>(sql`
 
 /** Makes the stock part of the recovery worker. Everything in it is safe to run in several processes at once. */
 export function createStockRecovery(deps: {
-  redis: Redis
+  redis: RedisClient
   scripts: Scripts
   db: Database
   transactions: Transactions
@@ -71,19 +71,17 @@ export function createStockRecovery(deps: {
   const { compare, confirm } = createStockComparison({ scripts, db })
   const allShards = Array.from({ length: shards }, (_, shard) => shard)
 
-  async function readAbandoned(shard: number, untilMs: number): Promise<StockEntry[]> {
-    const entries = await redis.xrange(keys.stockPending(shard), '-', untilMs, 'COUNT', entriesPerShard)
+  async function readAbandoned(shard: number, minAgeMs: number): Promise<StockEntry[]> {
+    const stream = keys.stockPending(shard)
+    const { entries } = await scripts.lookAtPending(stream, minAgeMs, entriesPerShard)
     return entries.map(([entryId, fields]) => stockEntryOf(entryId, fields))
   }
 
   return {
     async finishAbandoned(minAgeMs) {
-      // By the clock of Redis, which also made the ids of the entries.
-      const [seconds] = await redis.time()
-      const untilMs = Number(seconds) * 1000 - minAgeMs
       let taken = 0
       for (const shard of allShards) {
-        const entries = await readAbandoned(shard, untilMs)
+        const entries = await readAbandoned(shard, minAgeMs)
         if (entries.length === 0) continue
         const known = await transactions.run((tx) => fenceUndecided(tx, entries, new Date(now())))
         await stock.settle(

@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import type { Redis } from 'ioredis'
 import type { Logger } from 'pino'
 import { type Refusal, refuse, Unavailable } from '../errors.ts'
+import type { RedisClient } from '../redis/client.ts'
 import { gather } from '../redis/gather.ts'
 import { keys } from '../redis/keys.ts'
 import type { Scripts } from '../redis/scripts.ts'
@@ -31,7 +31,7 @@ export type Stock = ReturnType<typeof createStock>
 
 /** The stock in Redis, over all shards. */
 export function createStock(deps: {
-  redis: Redis
+  redis: RedisClient
   scripts: Scripts
   loader: StockLoader
   shards: number

@@ -1,8 +1,14 @@
-import { Redis, ReplyError } from 'ioredis'
+import { Cluster, Redis } from 'ioredis'
 import type { Logger } from 'pino'
+import { readRedisUrl } from './address.ts'
+import { askForState, openCluster, untilNodesReady } from './cluster.ts'
 import type { ScriptSource } from './script-source.ts'
 
+/** One server, or a cluster: the same commands and scripts, as all keys of one call lie in one slot. */
+export type RedisClient = Redis | Cluster
+
 export interface RedisSettings {
+  /** one URL, or several of a cluster: see address.ts */
   url: string
   /** deadline of a command, ms */
   timeoutMs: number
@@ -16,7 +22,15 @@ export interface RedisSettings {
  * outage into long hangs; and no sending again after a reconnect, because the caller is told 503 and recovery finds out
  * what the lost command did.
  */
-export function openRedis(settings: RedisSettings): Redis {
+export function openRedis(settings: RedisSettings): RedisClient {
+  const address = readRedisUrl(settings.url)
+  const scripts = Object.fromEntries(
+    settings.scripts.map((script) => [
+      script.name,
+      script.variableKeys ? { lua: script.lua } : { lua: script.lua, numberOfKeys: script.keys.length },
+    ]),
+  )
+  if (address.isCluster) return openCluster(address, scripts, settings)
   const redis = new Redis(settings.url, {
     connectionName: settings.connectionName,
     commandTimeout: settings.timeoutMs,
@@ -26,51 +40,51 @@ export function openRedis(settings: RedisSettings): Redis {
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
     retryStrategy: (times) => Math.min(50 * times, 1000),
-    scripts: Object.fromEntries(
-      settings.scripts.map((script) => [
-        script.name,
-        script.variableKeys ? { lua: script.lua } : { lua: script.lua, numberOfKeys: script.keys.length },
-      ]),
-    ),
+    scripts,
   })
   redis.on('error', (error) => settings.log.warn({ err: error }, 'redis connection'))
   return redis
 }
 
-/** Waits until the connection is up. @throws the connection's error after `timeoutMs` */
-export function untilReady(redis: Redis, timeoutMs: number): Promise<void> {
-  if (redis.status === 'ready') return Promise.resolve()
+/** The servers that hold the keys: the masters of a cluster as this process knows them, or the one there is. */
+export function mastersOf(redis: RedisClient): Redis[] {
+  return redis instanceof Cluster ? redis.nodes('master') : [redis]
+}
+
+/**
+ * Asks whether Redis serves. Of a cluster a part is enough: a process that were not ready for the slots of one master
+ * would withhold those of the others. @throws what the connection says when it does not
+ */
+export async function askRedis(redis: RedisClient): Promise<void> {
+  if (redis instanceof Cluster) await askForState(redis)
+  else await redis.ping()
+}
+
+/** Waits until the connection is up, to every node of a cluster. @throws the connection's error after `timeoutMs` */
+export async function untilReady(redis: RedisClient, timeoutMs: number): Promise<void> {
+  const giveUpAt = performance.now() + timeoutMs
+  if (redis.status !== 'ready') await untilUp(redis, timeoutMs)
+  if (redis instanceof Cluster) await untilNodesReady(redis, giveUpAt - performance.now())
+}
+
+function untilUp(redis: RedisClient, timeoutMs: number): Promise<void> {
   return new Promise((resolve, reject) => {
     let last: Error | undefined
     const onError = (error: Error) => {
       last = error
     }
-    const onReady = () => {
+    const stop = () => {
       clearTimeout(timer)
-      redis.off('error', onError)
+      redis.off('error', onError).off('node error', onError).off('ready', onReady)
+    }
+    const onReady = () => {
+      stop()
       resolve()
     }
     const timer = setTimeout(() => {
-      redis.off('error', onError).off('ready', onReady)
+      stop()
       reject(last ?? new Error('Redis did not become ready'))
     }, timeoutMs)
-    redis.on('error', onError).once('ready', onReady)
+    redis.on('error', onError).on('node error', onError).once('ready', onReady)
   })
-}
-
-/** Replies by which Redis says that it cannot serve now: loading, failing over, read-only, full, or busy. */
-const cannotServe =
-  /^(LOADING|READONLY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|OOM|MISCONF|NOREPLICAS|BUSY|UNKILLABLE)\b/
-
-/** Whether Redis is out of reach or overdue, so that the request is answered 503 and not 500. */
-export function isRedisUnavailable(error: unknown): boolean {
-  if (!(error instanceof Error)) return false
-  if (error instanceof ReplyError) return cannotServe.test(error.message)
-  return (
-    error.name === 'MaxRetriesPerRequestError' ||
-    error.name === 'AbortError' ||
-    error.name === 'ClusterAllFailedError' ||
-    /^(Command timed out|Connection is closed|Stream isn't writeable)/.test(error.message) ||
-    ('code' in error && typeof error.code === 'string' && /^(E[A-Z]+|NR_CLOSED)$/.test(error.code))
-  )
 }

@@ -1,6 +1,6 @@
-import type { Redis } from 'ioredis'
 import type { Logger } from 'pino'
 import Redlock from 'redlock'
+import type { RedisClient } from './client.ts'
 
 export interface Locks {
   /**
@@ -10,8 +10,8 @@ export interface Locks {
   tryWith(key: string, ttlMs: number, job: (signal: AbortSignal) => Promise<void>): Promise<boolean>
 }
 
-/** Makes the locks over one Redis connection. */
-export function createLocks(redis: Redis, log: Logger): Locks {
+/** Makes the locks over the Redis of the service: one vote, also where it is a cluster, in which a key has one place. */
+export function createLocks(redis: RedisClient, log: Logger): Locks {
   const redlock = new Redlock([redis], { retryCount: 0 })
   // A vote that fails because Redis is away is reported by the connection already.
   redlock.on('clientError', (error: Error) => log.debug({ err: error }, 'redlock'))

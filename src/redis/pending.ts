@@ -1,23 +1,23 @@
-import type { Redis } from 'ioredis'
+import type { Scripts } from './scripts.ts'
 
 /** What waits in pending streams. */
 export interface PendingStreams {
   entries: number
-  /** age of the oldest by the clock of Redis, which also made the ids; 0 when there are none, ms */
+  /** age of the oldest by the clock of its Redis, which also made its id; 0 when there are none, ms */
   oldestMs: number
 }
 
-/** Reads how many entries wait in these streams, and how old the oldest is: two commands a stream, in one pipeline. */
-export async function readPending(redis: Redis, streams: string[]): Promise<PendingStreams> {
-  const [[seconds, micros], counts, firsts] = await Promise.all([
-    redis.time(),
-    Promise.all(streams.map((stream) => redis.xlen(stream))),
-    Promise.all(streams.map((stream) => redis.xrange(stream, '-', '+', 'COUNT', 1))),
-  ])
-  const nowMs = Number(seconds) * 1000 + Number(micros) / 1000
-  const ages = firsts.flat().map(([id]) => nowMs - Number(id.slice(0, id.indexOf('-'))))
+/** Reads how many entries wait in these streams, and how old the oldest is: one script call a stream. */
+export async function readPending(scripts: Scripts, streams: string[]): Promise<PendingStreams> {
+  const looks = await Promise.all(streams.map((stream) => scripts.lookAtPending(stream, 0, 1)))
+  const ages = looks.flatMap(({ nowMs, entries }) => entries.map(([entryId]) => nowMs - madeAtMs(entryId)))
   return {
-    entries: counts.reduce((sum, count) => sum + count, 0),
+    entries: looks.reduce((sum, { length }) => sum + length, 0),
     oldestMs: Math.max(0, ...ages),
   }
+}
+
+/** When an entry was made, by the clock of its Redis, ms. */
+export function madeAtMs(entryId: string): number {
+  return Number(entryId.slice(0, entryId.indexOf('-')))
 }

@@ -1,5 +1,6 @@
-import type { Redis } from 'ioredis'
+import type { RedisClient } from './client.ts'
 import { couponScripts } from './coupon-scripts.ts'
+import { pendingScripts } from './pending-scripts.ts'
 import { salesScripts } from './sales-scripts.ts'
 import type { ScriptSource } from './script-source.ts'
 import { stockScripts } from './stock-scripts.ts'
@@ -24,6 +25,7 @@ export const scriptOutcomes = {
   'stock.settle': ['SETTLED', 'DROPPED'],
   'stock.inspect': ['INSPECTED'],
   'stock.load': ['START_OVER', 'LOADED'],
+  'pending.look': ['LOOKED'],
   'sales.begin': ['BEGUN'],
   'sales.look': ['LOST', 'LOOKED'],
   'sales.finish': ['LOST', 'COUNTED'],
@@ -50,7 +52,7 @@ export type Scripts = ReturnType<typeof bindScripts>
  * @throws Error when the table here and the headers of lua/ disagree
  */
 export function bindScripts(
-  redis: Redis,
+  redis: RedisClient,
   sources: ScriptSource[],
   onRun: (script: string, outcome: string, ms: number) => void = () => undefined,
 ) {
@@ -95,5 +97,5 @@ export function bindScripts(
     runEach: (name, ...args) => measured(name, args, (reply) => reply as unknown[][]),
   }
 
-  return { ...couponScripts(run), ...stockScripts(run), ...salesScripts(run) }
+  return { ...couponScripts(run), ...stockScripts(run), ...salesScripts(run), ...pendingScripts(run) }
 }

@@ -26,6 +26,8 @@ export function createMetrics() {
   return {
     /** Everything in the text format of Prometheus. Never fails because a store is away. */
     scrape: () => registry.metrics(),
+    /** The same as values, for a process that shows those of several. */
+    snapshot: () => registry.getMetricsAsJSON(),
     contentType: registry.contentType,
     ...httpMetrics(registry),
     ...commitMetrics(registry),

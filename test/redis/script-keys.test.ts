@@ -1,16 +1,15 @@
 import { createHash, randomInt, randomUUID } from 'node:crypto'
 import { connect } from 'node:net'
 import { connect as connectTls } from 'node:tls'
-import type { Redis } from 'ioredis'
 import { pino } from 'pino'
 import { afterAll, beforeAll, expect, inject, it, vi } from 'vitest'
-import { openRedis, untilReady } from '../../src/redis/client.ts'
+import { openRedis, type RedisClient, untilReady } from '../../src/redis/client.ts'
 import { keys } from '../../src/redis/keys.ts'
 import { readScripts } from '../../src/redis/script-source.ts'
 import { bindScripts, type Scripts } from '../../src/redis/scripts.ts'
 
 const sources = readScripts()
-let redis: Redis
+let redis: RedisClient
 
 beforeAll(async () => {
   redis = openRedis({

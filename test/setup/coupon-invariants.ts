@@ -1,5 +1,6 @@
 import { expect } from 'vitest'
 import { keys } from '../../src/redis/keys.ts'
+import { allKeys } from './all-keys.ts'
 import type { Harness } from './harness.ts'
 
 /**
@@ -25,6 +26,6 @@ export async function expectExact(harness: Harness, policyId: number, issued: nu
     const held = await redis.mget(rows.map((row) => keys.couponHolder(policyId, row.user_id)))
     expect(held).toEqual(rows.map((row) => row.id))
   }
-  const holders = await redis.keys(keys.couponHolder(policyId, 0).replace(/0$/, '*'))
+  const holders = await allKeys(redis, keys.couponHolder(policyId, 0).replace(/0$/, '*'))
   expect(holders.length).toBe(issued)
 }

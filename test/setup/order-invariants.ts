@@ -1,6 +1,7 @@
 import { expect } from 'vitest'
 import { seoulDay } from '../../src/product/product.ts'
 import { keys } from '../../src/redis/keys.ts'
+import { allKeys } from './all-keys.ts'
 import type { Harness } from './harness.ts'
 
 /**
@@ -101,7 +102,7 @@ async function expectSalesCounted({ sql, redis, env, get }: Harness): Promise<vo
     day[product_id] = (day[product_id] ?? 0) + quantity
   }
   const counted: typeof expected = {}
-  for (const key of (await redis.keys(keys.stockSales(0, '*').replace('{0}', '{*}'))).sort()) {
+  for (const key of await allKeys(redis, keys.stockSales(0, '*').replace('{0}', '{*}'))) {
     const flat = await redis.zrange(key, '0', '-1', 'WITHSCORES')
     counted[key] = Object.fromEntries(
       flat.flatMap((member, index) => (index % 2 === 0 ? [[member, Number(flat[index + 1])]] : [])),

@@ -6,7 +6,7 @@ import type { Env } from '../../src/env.ts'
 import { type Answer, adminToken, unhurried } from './harness.ts'
 
 const mainFile = join(import.meta.dirname, '../../src/main.ts')
-const startDeadlineMs = 20_000
+const startDeadlineMs = 120_000
 
 export type ServerProcess = Awaited<ReturnType<typeof startServer>>
 
@@ -64,6 +64,8 @@ export async function startServer(
     issue(policyId: number, userId: number) {
       return this.post(`/v1/coupon-policies/${policyId}/issue`, { userId })
     },
+    /** Sends the process a signal that does not end it. */
+    signal: (name: 'SIGUSR2') => void child.kill(name),
     /** Ends the process: SIGTERM gracefully, SIGKILL at once. Gives how it ended. */
     async kill(signal: 'SIGTERM' | 'SIGKILL') {
       child.kill(signal)
