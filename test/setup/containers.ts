@@ -50,15 +50,13 @@ export async function startPostgresContainer(found: DockerImages): Promise<Conta
 /** A container of Redis for the tests, without persistence. */
 export async function startRedisContainer(found: DockerImages): Promise<Contained> {
   return contain(found, IMAGES.redis, async (name) => {
-    const { GenericContainer, Wait } = await import('testcontainers')
-    const container = await new GenericContainer(IMAGES.redis)
+    const { RedisContainer } = await import('@testcontainers/redis')
+    const container = await new RedisContainer(IMAGES.redis)
       .withName(name)
       .withCommand(['redis-server', ...REDIS_ARGUMENTS])
-      .withExposedPorts(6379)
-      .withWaitStrategy(Wait.forLogMessage(/Ready to accept connections/))
       .withStartupTimeout(START_TIMEOUT_MS)
       .start()
-    return { container, url: `redis://${container.getHost()}:${container.getMappedPort(6379)}` }
+    return { container, url: container.getConnectionUrl() }
   })
 }
 
