@@ -11,7 +11,7 @@ import { testPostgresSettings } from './private-stores.ts'
 const IMAGES = { postgres: 'postgres:18-alpine', redis: 'redis:8-alpine' } as const
 /** over the deadlines that the look itself keeps: for the engine, and then for the pulls */
 const LOOK_TIMEOUT_MS = 90_000
-const START_TIMEOUT_MS = 60_000
+const START_TIMEOUT_MS = 120_000
 const REDIS_ARGUMENTS = ['--save', '', '--appendonly', 'no', '--maxmemory-policy', 'noeviction']
 
 /** A running container, or why there is none. */
@@ -38,9 +38,15 @@ export async function findImages(stores: readonly (keyof typeof IMAGES)[]): Prom
 export async function startPostgresContainer(found: DockerImages): Promise<Contained> {
   return contain(found, IMAGES.postgres, async (name) => {
     const { PostgreSqlContainer } = await import('@testcontainers/postgresql')
+    const { Wait } = await import('testcontainers')
     const container = await new PostgreSqlContainer(IMAGES.postgres)
       .withName(name)
       .withCommand(['postgres', ...postgresArguments(testPostgresSettings)])
+      // The module's own health check starts a process in the container four times a second for as long as the tests
+      // run, and on a busy machine none of them ends within its second.
+      .withHealthCheck({ test: ['NONE'] as never })
+      // Twice: the image makes the database with a server that it stops again.
+      .withWaitStrategy(Wait.forLogMessage(/database system is ready to accept connections/, 2))
       .withStartupTimeout(START_TIMEOUT_MS)
       .start()
     return { container, url: container.getConnectionUri() }
