@@ -43,7 +43,7 @@ export async function startPostgresContainer(found: DockerImages): Promise<Conta
       .withName(name)
       .withCommand(['postgres', ...postgresArguments(testPostgresSettings)])
       // The module's own health check starts a process in the container four times a second for as long as the tests
-      // run, and on a busy machine none of them ends within its second.
+      // run, and on a busy machine none of them ends within its second. NONE is Docker's word, unknown to the type.
       .withHealthCheck({ test: ['NONE'] as never })
       // Twice: the image makes the database with a server that it stops again.
       .withWaitStrategy(Wait.forLogMessage(/database system is ready to accept connections/, 2))
