@@ -21,7 +21,7 @@ COPY scripts scripts
 USER 1000:1000
 EXPOSE 3000
 # Whether the process runs, not whether the stores do: who restarts what is unhealthy heals no store by it.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["node", "scripts/healthcheck.mjs"]
+HEALTHCHECK --interval=10s --timeout=10s --start-period=30s --retries=3 CMD ["node", "scripts/healthcheck.mjs"]
 STOPSIGNAL SIGTERM
 # Node itself is the first process, with no shell or npm between it and SIGTERM, which src/main.ts answers.
 ENTRYPOINT ["node"]

@@ -12,7 +12,7 @@ function fail(why) {
   process.exit(1)
 }
 
-get({ port: process.env.PORT || 3000, host: '127.0.0.1', path, timeout: 4000 }, ({ statusCode }) => {
+get({ port: process.env.PORT || 3000, host: '127.0.0.1', path, timeout: 8000 }, ({ statusCode }) => {
   if (statusCode !== 200) fail(`answered ${statusCode}`)
   process.exit(0)
 })
