@@ -4,7 +4,9 @@ import { execFileSync } from 'node:child_process'
 import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import * as code from './code.ts'
+import * as containers from './containers.ts'
 import * as imports from './imports.ts'
+import * as kubernetes from './kubernetes.ts'
 import * as requirements from './requirements.ts'
 import type { SourceFile } from './source.ts'
 import * as tests from './tests.ts'
@@ -24,7 +26,9 @@ function listFiles(): SourceFile[] {
 }
 
 const files = listFiles()
-const rules = [code, imports, tests, text, requirements].flatMap((group) => Object.values(group))
+const rules = [code, imports, tests, text, requirements, containers, kubernetes].flatMap((group) =>
+  Object.values(group),
+)
 const violations = rules
   .flatMap((rule) => rule(files))
   .sort((a, b) => a.path.localeCompare(b.path) || a.line - b.line)

@@ -11,7 +11,7 @@ import { testPostgresSettings } from './private-stores.ts'
 const IMAGES = { postgres: 'postgres:18-alpine', redis: 'redis:8-alpine' } as const
 /** over the deadlines that the look itself keeps: for the engine, and then for the pulls */
 const LOOK_TIMEOUT_MS = 90_000
-const START_TIMEOUT_MS = 60_000
+const START_TIMEOUT_MS = 120_000
 const REDIS_ARGUMENTS = ['--save', '', '--appendonly', 'no', '--maxmemory-policy', 'noeviction']
 
 /** A running container, or why there is none. */
@@ -38,9 +38,15 @@ export async function findImages(stores: readonly (keyof typeof IMAGES)[]): Prom
 export async function startPostgresContainer(found: DockerImages): Promise<Contained> {
   return contain(found, IMAGES.postgres, async (name) => {
     const { PostgreSqlContainer } = await import('@testcontainers/postgresql')
+    const { Wait } = await import('testcontainers')
     const container = await new PostgreSqlContainer(IMAGES.postgres)
       .withName(name)
       .withCommand(['postgres', ...postgresArguments(testPostgresSettings)])
+      // The module's own health check starts a process in the container four times a second for as long as the tests
+      // run, and on a busy machine none of them ends within its second. NONE is Docker's word, unknown to the type.
+      .withHealthCheck({ test: ['NONE'] as never })
+      // Twice: the image makes the database with a server that it stops again.
+      .withWaitStrategy(Wait.forLogMessage(/database system is ready to accept connections/, 2))
       .withStartupTimeout(START_TIMEOUT_MS)
       .start()
     return { container, url: container.getConnectionUri() }
@@ -50,15 +56,13 @@ export async function startPostgresContainer(found: DockerImages): Promise<Conta
 /** A container of Redis for the tests, without persistence. */
 export async function startRedisContainer(found: DockerImages): Promise<Contained> {
   return contain(found, IMAGES.redis, async (name) => {
-    const { GenericContainer, Wait } = await import('testcontainers')
-    const container = await new GenericContainer(IMAGES.redis)
+    const { RedisContainer } = await import('@testcontainers/redis')
+    const container = await new RedisContainer(IMAGES.redis)
       .withName(name)
       .withCommand(['redis-server', ...REDIS_ARGUMENTS])
-      .withExposedPorts(6379)
-      .withWaitStrategy(Wait.forLogMessage(/Ready to accept connections/))
       .withStartupTimeout(START_TIMEOUT_MS)
       .start()
-    return { container, url: `redis://${container.getHost()}:${container.getMappedPort(6379)}` }
+    return { container, url: container.getConnectionUrl() }
   })
 }
 
