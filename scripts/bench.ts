@@ -2,14 +2,13 @@
 import { writeFile } from 'node:fs/promises'
 import { HELP, type Options, readOptions } from './bench/options.ts'
 import { showProgress } from './bench/progress.ts'
-import { keepReport, notesOf, othersOf, reportOf } from './bench/report.ts'
+import { DISTURBED, keepReport, notesOf, othersOf, reportOf } from './bench/report.ts'
 import { runScenarios } from './bench/run.ts'
 import { table } from './bench/table.ts'
 import { exitCodeOf } from './exit-code.ts'
 import { listenForEnd } from './start/end.ts'
 
-/** Share of the machine that others may take before the figures say little. */
-const DISTURBED = 0.05
+const LEGEND = 'Node, Redis, Postgres and load: CPU seconds for 1,000 requests. More in docs/benchmarks.md'
 
 /**
  * Runs scenarios, prints the table of medians and keeps the report as asked for.
@@ -24,7 +23,7 @@ export async function bench(options: Options): Promise<number> {
     })
     .finally(() => progress.stop())
   const report = reportOf(results, options)
-  process.stdout.write(`${[table(report.medians), ...notesOf(report)].join('\n')}\n`)
+  process.stdout.write(`${[table(report.medians), LEGEND, ...notesOf(report)].join('\n')}\n`)
   if (options.out) await writeFile(options.out, `${JSON.stringify(report, null, 2)}\n`)
   const others = othersOf(report.medians)
   if (others > DISTURBED) {

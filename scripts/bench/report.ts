@@ -10,6 +10,8 @@ import type { Results } from './run.ts'
 const ROOT = join(import.meta.dirname, '../..')
 const FOLDER = join(ROOT, 'docs/benchmarks')
 const GIB = 2 ** 30
+/** Share of the machine that others may take before the figures say little. */
+export const DISTURBED = 0.05
 
 /** A run as it is kept: the conditions, the medians, and the figures of every round. */
 export type Report = ReturnType<typeof reportOf>
@@ -59,11 +61,14 @@ export async function keepReport(report: Report): Promise<string> {
   return `docs/benchmarks/${name}`
 }
 
-/** In one line what was measured on. */
-export function conditionsOf({ at, machine, versions, options }: Report): string {
+/** In one line what was measured on, and whether the machine was left to it. */
+export function conditionsOf({ at, machine, versions, options, medians }: Report): string {
   const { connections, seconds, rounds } = options
+  const others = othersOf(medians)
+  const taken =
+    others > DISTURBED ? `, up to ${Math.round(others * 100)} % taken by others` : ' for all parts'
   return (
-    `${machine.cpus} cores for all parts, ${connections} connections, medians of ${rounds} × ${seconds} s, ` +
+    `${machine.cpus} cores${taken}, ${connections} connections, medians of ${rounds} × ${seconds} s, ` +
     `fsync and AOF on, ${versions.postgres}, ${versions.redis}, Node ${versions.node.slice(1)}, ${at.slice(0, 10)}`
   )
 }
