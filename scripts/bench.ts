@@ -8,6 +8,8 @@ import { table } from './bench/table.ts'
 import { exitCodeOf } from './exit-code.ts'
 import { listenForEnd } from './start/end.ts'
 
+const LEGEND = 'Node, Redis, Postgres and load: CPU seconds for 1,000 requests. More in docs/benchmarks.md'
+
 /**
  * Runs scenarios, prints the table of medians and keeps the report as asked for.
  * @returns the exit code: 0, or 1 when a run had a fault
@@ -21,7 +23,7 @@ export async function bench(options: Options): Promise<number> {
     })
     .finally(() => progress.stop())
   const report = reportOf(results, options)
-  process.stdout.write(`${[table(report.medians), ...notesOf(report)].join('\n')}\n`)
+  process.stdout.write(`${[table(report.medians), LEGEND, ...notesOf(report)].join('\n')}\n`)
   if (options.out) await writeFile(options.out, `${JSON.stringify(report, null, 2)}\n`)
   const others = othersOf(report.medians)
   if (others > DISTURBED) {

@@ -29,15 +29,16 @@ const columns: [title: string, cell: (summary: Summary) => string][] = [
 ]
 
 /**
- * The medians as a table for the terminal. Node to load are CPU seconds per 1,000 requests, load being the generator;
+ * The medians as a table for the terminal, without the columns that say nothing here. Node to load are CPU seconds per 1,000 requests, load being the generator;
  * others is the share of the machine that programs outside of the run took.
  */
 export function table(summaries: readonly Summary[]): string {
+  const filled = columns.filter(([, cell]) => summaries.some((each) => cell(each) !== ''))
   const rows = [
-    columns.map(([title]) => title),
-    ...summaries.map((each) => columns.map(([, cell]) => cell(each))),
+    filled.map(([title]) => title),
+    ...summaries.map((each) => filled.map(([, cell]) => cell(each))),
   ]
-  const widths = columns.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)))
+  const widths = filled.map((_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)))
   return rows
     .map((row) =>
       row
