@@ -59,6 +59,11 @@ interface Lane {
  * first statements, COMMIT with the last.
  */
 export function openTransactions(settings: TransactionsSettings): Transactions {
+  const common = connectionOptions(settings.timeoutMs, settings.applicationName)
+  // Each statement of a transaction finds its rows by an index. Without statistics (a new table that grows by the
+  // thousand a second) Postgres would rather read the whole table for each batch: four times the CPU time.
+  const byIndex = { enable_seqscan: 'off', enable_hashjoin: 'off', enable_mergejoin: 'off' }
+  const options = { ...common, connection: { ...common.connection, ...byIndex } }
   const idle: Lane[] = Array.from({ length: settings.lanes }, openLane)
   const waiting: ((lane: Lane) => void)[] = []
 
@@ -70,7 +75,7 @@ export function openTransactions(settings: TransactionsSettings): Transactions {
       client: postgres(settings.url, {
         max: 1,
         max_lifetime: null,
-        ...connectionOptions(settings.timeoutMs, settings.applicationName),
+        ...options,
         onclose: () => lose(lane),
       }),
     }
