@@ -85,7 +85,13 @@ function mixOf({ firstProduct, issuing, soldOut }: Record<'firstProduct' | 'issu
       { weight: 1, traffic: { kind: 'issue' as const, policyId: soldOut, firstUser: NEW_USERS } },
       {
         weight: 1,
-        traffic: { kind: 'order' as const, ...products, lines: 1, users: USERS, keyed: true },
+        traffic: {
+          kind: 'order' as const,
+          ...products,
+          lines: 1,
+          users: USERS,
+          keyed: `order beside policy ${issuing}`,
+        },
       },
     ],
   }

@@ -14,8 +14,8 @@ export type Traffic =
       users: number
       /** so many coupons of the users from 1 on, each used once, with the ids of `couponIdOf` */
       coupons?: { policyId: number; count: number } | undefined
-      /** with an Idempotency-Key of its own on each order */
-      keyed?: boolean | undefined
+      /** with an Idempotency-Key of its own on each order, which begins with this; another in each measurement */
+      keyed?: string | undefined
     }
   | { kind: 'product'; firstProduct: number; products: number }
   | { kind: 'popular' }
@@ -89,7 +89,7 @@ function orders(
     // A coupon is its user's; without one, users take turns far apart, so that nobody orders twice at once.
     const userId = coupons === undefined ? (sent % users) + 1 : sent
     const coupon = coupons === undefined ? '' : `,"couponId":"${couponIdOf(coupons.policyId, sent)}"`
-    const headers = keyed ? [...json, 'idempotency-key', `order ${sent}`] : json
+    const headers = keyed === undefined ? json : [...json, 'idempotency-key', `${keyed} ${sent}`]
     return { method: 'POST', path, headers, body: `{"userId":${userId},"items":[${items}]${coupon}}` }
   }
 }
