@@ -15,7 +15,7 @@ type Fault = { path: string; message: string }
 /**
  * Makes the one handler of a route: it judges the body by its headers, lets in whom the route is for, validates the
  * input with the schemas that document it, and runs `handler` within the deadline. Hono's own way, a middleware for
- * each of these, took several times as long (docs/benchmarks.md).
+ * each of these, made a real Request and Headers on the way (docs/design.md).
  */
 export function createEndpoint(
   { method, request = {} }: RouteConfig,

@@ -30,7 +30,7 @@ const safeId = /^[\w.:=+/@~-]{1,128}$/
  * new one), it is counted and timed, and its answer has the headers that every answer has. To come first.
  *
  * One middleware, and answers whose headers are a plain object: with a middleware for each of these and headers set one
- * by one, the frame cost more than everything that it framed (docs/benchmarks.md).
+ * by one, the frame cost more than what was done with the request (docs/design.md).
  */
 export function frame({ newId, metrics }: { newId(): string; metrics: Metrics }) {
   return createMiddleware<HttpEnv>(async function frame(c, next) {
