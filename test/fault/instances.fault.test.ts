@@ -27,6 +27,12 @@ afterEach(async () => {
 })
 afterAll(() => harness.stop())
 
+interface Unanswered {
+  code: string
+  isFirst: boolean
+  effect: { key: string } | { policyId: number; holder: number }
+}
+
 async function start(env: Parameters<typeof startServer>[1] = {}) {
   const server = await startServer(harness.on, env)
   servers.push(server)
@@ -48,7 +54,7 @@ const hasLogged = (server: ServerProcess, msg: string) =>
 
 /**
  * Buyers call for coupons and order without a pause, over connections that are kept, from before `event` until after
- * it. Gives what they were answered, and the codes of the calls that had no answer.
+ * it. Gives what they were answered, and the calls that had no answer.
  */
 async function throughEvent(
   urlOf: () => string,
@@ -65,7 +71,7 @@ async function throughEvent(
   )
   const client = createKeepAliveClient(callers)
   const answers: KeptAnswer[] = []
-  const unanswered: string[] = []
+  const unanswered: Unanswered[] = []
   const coupons = new Set<string>()
   const orders = new Set<string>()
   let isOver = false
@@ -74,21 +80,20 @@ async function throughEvent(
     while (!isOver) {
       const number = ++calls
       const isOrder = number % 3 === 0
+      const key = `${policyId} ${number}`
+      const holder = 1000 + number
       const [path, body] = isOrder
         ? ['/v1/orders', { userId, items: [{ productId, quantity: 1 }] }]
-        : [`/v1/coupon-policies/${policyId}/issue`, { userId: 1000 + number }]
+        : [`/v1/coupon-policies/${policyId}/issue`, { userId: holder }]
       try {
-        const answer = await client.post(
-          urlOf() + path,
-          body,
-          isOrder ? { 'Idempotency-Key': `${policyId} ${number}` } : {},
-        )
+        const answer = await client.post(urlOf() + path, body, isOrder ? { 'Idempotency-Key': key } : {})
         answers.push(answer)
         onAnswer?.(answer)
         if (answer.status === 201) (isOrder ? orders : coupons).add(answer.body.id)
       } catch (error) {
         if (!(error instanceof NoAnswer)) throw error
-        unanswered.push(error.code)
+        const { code, isFirst } = error
+        unanswered.push({ code, isFirst, effect: isOrder ? { key } : { policyId, holder } })
       }
       await new Promise((resolve) => setTimeout(resolve, betweenCallsMs))
     }
@@ -107,6 +112,15 @@ async function throughEvent(
     client.close()
   }
   return { policyId, answers, unanswered, coupons, orders }
+}
+
+/** Whether a call without an answer has taken effect. */
+async function hasEffect({ effect }: Unanswered): Promise<boolean> {
+  const rows =
+    'key' in effect
+      ? await harness.sql`select from idempotency_keys where key = ${effect.key}`
+      : await harness.sql`select from coupons where policy_id = ${effect.policyId} and user_id = ${effect.holder}`
+  return rows.length > 0
 }
 
 /** What was promised is in Postgres, nothing waits, and both stores agree. */
@@ -134,7 +148,7 @@ async function expectKept(run: Awaited<ReturnType<typeof throughEvent>>): Promis
 }
 
 /** Everything was answered 201, or 503 with the time to come again. */
-function expectServed({ answers, unanswered }: { answers: KeptAnswer[]; unanswered: string[] }): void {
+function expectServed({ answers, unanswered }: { answers: KeptAnswer[]; unanswered: Unanswered[] }): void {
   expect(unanswered).toEqual([])
   const others = answers.filter(({ status }) => status !== 201)
   expect(others.filter(({ status, headers }) => status !== 503 || headers['retry-after'] !== '1')).toEqual([])
@@ -212,13 +226,18 @@ describe('a fleet of processes on one port', () => {
         if (stopping) late.push(answer)
       },
     )
-    // Who comes after the port is closed is told so at once; nobody who was let in is cut off.
-    expect(run.unanswered.filter((code) => code !== 'ECONNREFUSED')).toEqual([])
+    // Who comes after the port is closed is told so at once, and so is who waits to be let in then: nothing that such a
+    // one sent is done. Nobody who was let in is cut off.
+    const cutOff = run.unanswered.filter(
+      ({ code, isFirst }) => code !== 'ECONNREFUSED' && !(code === 'ECONNRESET' && isFirst),
+    )
+    expect(cutOff).toEqual([])
     expectServed({ ...run, unanswered: [] })
     const kept = late.filter(({ headers }) => headers.connection !== 'close')
     expect(kept.length).toBeLessThanOrEqual(callers)
     const successor = await start()
     await expectKept(run)
+    for (const call of run.unanswered) expect([call, await hasEffect(call)]).toEqual([call, false])
     expect(await successor.kill('SIGTERM')).toEqual({ code: 0, signal: null })
   })
 })
@@ -256,7 +275,7 @@ describe('several processes on the same stores, behind a balancer that asks /rea
     isOver = true
     await balancer
     // A call that found the port closed was never sent: a balancer passes it on.
-    expectServed({ ...run, unanswered: run.unanswered.filter((code) => code !== 'ECONNREFUSED') })
+    expectServed({ ...run, unanswered: run.unanswered.filter(({ code }) => code !== 'ECONNREFUSED') })
     await expectKept(run)
   })
 })

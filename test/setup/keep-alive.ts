@@ -9,12 +9,16 @@ export interface KeptAnswer {
   headers: IncomingMessage['headers']
 }
 
-/** How a call without an answer ended: the code of the socket, such as ECONNREFUSED (never sent) or ECONNRESET. */
+/** How a call without an answer ended. */
 export class NoAnswer extends Error {
+  /** of the socket, such as ECONNREFUSED (never sent) or ECONNRESET */
   readonly code: string
-  constructor(code: string) {
+  /** whether it was the first call on its connection */
+  readonly isFirst: boolean
+  constructor(code: string, isFirst: boolean) {
     super(`no answer: ${code}`)
     this.code = code
+    this.isFirst = isFirst
   }
 }
 
@@ -35,7 +39,8 @@ export function createKeepAliveClient(connections: number) {
         const answer = await text(response)
         return { status: response.statusCode ?? 0, body: JSON.parse(answer), headers: response.headers }
       } catch (error) {
-        throw new NoAnswer(error instanceof Error && 'code' in error ? String(error.code) : String(error))
+        const code = error instanceof Error && 'code' in error ? String(error.code) : String(error)
+        throw new NoAnswer(code, !call.reusedSocket)
       }
     },
     close: () => agent.destroy(),
