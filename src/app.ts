@@ -8,7 +8,7 @@ import type { Domains } from './domains.ts'
 import { Unavailable } from './errors.ts'
 import { createAccess } from './http/access.ts'
 import { addDocs } from './http/docs.ts'
-import { frame, respond } from './http/frame.ts'
+import { frame, known, respond } from './http/frame.ts'
 import { allowOrigins } from './http/headers.ts'
 import { addHealthRoutes } from './http/health.ts'
 import { createIdempotency } from './http/idempotency.ts'
@@ -36,7 +36,7 @@ const info = {
 export function buildApp(deps: Deps, isServing: () => boolean, domains: Domains | undefined): Api {
   const access = createAccess(deps)
   const api = createApi(access)
-  api.use(frame(deps))
+  frame(api, deps)
   if (deps.tracing.isOn) api.use(traced(deps.tracing))
   if (deps.env.CORS_ORIGINS) api.use(allowOrigins(deps.env.CORS_ORIGINS))
   api.onError(createErrorHandler(deps.log, isUnavailable))
@@ -48,7 +48,9 @@ export function buildApp(deps: Deps, isServing: () => boolean, domains: Domains 
       await Promise.all([askRedis(deps.redis), deps.db.execute(sql`select 1`)])
     },
   })
-  api.get('/metrics', async (c) => respond(c, 200, deps.metrics.contentType, await deps.metrics.scrape()))
+  api.get(
+    ...known('/metrics', async (c) => respond(c, 200, deps.metrics.contentType, await deps.metrics.scrape())),
+  )
   if (!domains) return api
 
   const idempotency = createIdempotency(deps)

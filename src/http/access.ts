@@ -36,7 +36,7 @@ export function createAccess({ env, log, redis }: Pick<Deps, 'env' | 'log' | 're
     if (!userIds.every((userId) => mayActFor(c, userId))) {
       return problem(c, refuse('FORBIDDEN', 'The token is for another user.'))
     }
-    const userId = userIds[0] ?? c.get('actor')
+    const userId = userIds[0] ?? c.env.actor
     return userId === undefined || c.req.method === 'GET' ? undefined : limitRate?.(c, userId)
   }
 

@@ -31,14 +31,14 @@ export function userOnly(verify: VerifyToken): Guard {
       const challenge = token === undefined ? 'Bearer' : 'Bearer error="invalid_token"'
       return problem(c, refuse('UNAUTHENTICATED'), { 'WWW-Authenticate': challenge })
     }
-    c.set('actor', actor)
+    c.env.actor = actor
     return undefined
   }
 }
 
 /** Whether the caller may act for this user: it is the one of its token, or the gateway has seen to it. */
 export function mayActFor(c: Context<HttpEnv>, userId: number): boolean {
-  const actor = c.get('actor')
+  const { actor } = c.env
   return actor === undefined || actor === userId
 }
 

@@ -40,7 +40,7 @@ function isAnnounced(c: Context<HttpEnv>): boolean {
 function hasBody(c: Context<HttpEnv>): boolean {
   const length = c.req.header('content-length')
   if (length !== undefined) return Number(length) > 0
-  const isInMemory = (c.env as { incoming?: unknown } | undefined)?.incoming === undefined
+  const isInMemory = c.env.incoming === undefined
   return c.req.header('transfer-encoding') !== undefined || (isInMemory && c.req.raw.body !== null)
 }
 

@@ -14,10 +14,11 @@ type Fault = { path: string; message: string }
 
 /**
  * Makes the one handler of a route: it judges the body by its headers, lets in whom the route is for, validates the
- * input with the schemas that document it, and runs `handler` within the deadline. Hono's own way, a middleware for
+ * input with the schemas that document it, and runs `handler`, all within the deadline. `path` is its template. Hono's own way, a middleware for
  * each of these, made a real Request and Headers on the way (docs/design.md).
  */
 export function createEndpoint(
+  path: string,
   { method, request = {} }: RouteConfig,
   audience: Audience,
   access: Access,
@@ -30,7 +31,9 @@ export function createEndpoint(
   const within = access.within[audience]
   const admit = audience === 'user' ? access.admit : undefined
 
-  async function validate(c: Context<HttpEnv>): Promise<Response | undefined> {
+  async function answer(c: Context<HttpEnv>, next: Next): Promise<Response> {
+    const refusal = (isWrite ? refuseBody(c) : undefined) ?? (enter ? await enter(c) : undefined)
+    if (refusal) return refusal
     const faults: Fault[] = []
     if (query) take(c, 'query', query, singles(c.req.queries()), faults)
     if (params) take(c, 'param', params, c.req.param(), faults)
@@ -39,18 +42,13 @@ export function createEndpoint(
       if (read instanceof Response) return read
       take(c, 'json', json, read.value, faults)
     }
-    return faults.length > 0 ? invalid(c, faults) : undefined
+    if (faults.length > 0) return invalid(c, faults)
+    return (admit && (await admit(c, userIdsOf(c)))) ?? handler(c, next)
   }
 
-  async function run(c: Context<HttpEnv>, next: Next): Promise<Response> {
-    const refusal = (await validate(c)) ?? (await admit?.(c, userIdsOf(c)))
-    return refusal ?? handler(c, next)
-  }
-
-  return async function endpoint(c, next) {
-    const refusal = (isWrite ? refuseBody(c) : undefined) ?? (enter ? await enter(c) : undefined)
-    if (refusal) return refusal
-    return within ? within(run(c, next), () => late(c)) : run(c, next)
+  return function endpoint(c, next) {
+    c.env.route = path
+    return within ? within(answer(c, next), () => late(c)) : answer(c, next)
   }
 }
 

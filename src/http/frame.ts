@@ -1,55 +1,89 @@
-import type { Context, TypedResponse } from 'hono'
-import { createMiddleware } from 'hono/factory'
+import type { HttpBindings } from '@hono/node-server'
+import type { Context, Handler, TypedResponse } from 'hono'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { JSONParsed } from 'hono/utils/types'
 import type { Metrics } from '../telemetry/metrics.ts'
-import { safeHeaders } from './headers.ts'
-import { routeOf } from './observe.ts'
+import { safeHeaders, withSafeHeaders } from './headers.ts'
+import type { Api } from './openapi.ts'
 
 /** What a request carries on its way. */
 export interface HttpEnv {
-  Variables: {
-    requestId: string
-    /** of the problem document sent, for the metrics */
-    problemCode?: string
-    /** the user of the token; not set where the gateway is trusted */
-    actor?: number
-    /** this request has been counted against the limit of its user */
-    isCounted?: boolean
-    /** headers that the answer gets besides its own */
-    headers?: Record<string, string>
-    /** the answer was made by `respond`, with all headers that every answer has */
-    isFramed?: boolean
-  }
+  Bindings: RequestState
+}
+
+interface RequestState {
+  /** absent where a request is made in memory */
+  incoming: HttpBindings['incoming'] | undefined
+  requestId: string
+  /** the template of the route that took it; what no route took is one value, as clients can make up any path */
+  route: string
+  /** of the answer, once `respond` has made it with all headers that every answer has */
+  status: number
+  /** of the problem document sent, for the metrics */
+  problemCode: string
+  /** headers that the answer gets besides its own */
+  headers: Record<string, string> | undefined
+  /** the user of the token; not set where the gateway is trusted */
+  actor: number | undefined
+  /** it has been counted against the limit of its user */
+  isCounted: boolean
 }
 
 const safeId = /^[\w.:=+/@~-]{1,128}$/
 
 /**
- * What every request goes through: it gets an id (the caller's `X-Request-Id` when it is safe to log and echo, else a
- * new one), it is counted and timed, and its answer has the headers that every answer has. To come first.
+ * Puts the frame around an application that every request goes through: it gets an id (the caller's `X-Request-Id` when
+ * it is safe to log and echo, else a new one), it is counted and timed, and its answer has the headers that every answer
+ * has.
  *
- * One middleware, and answers whose headers are a plain object: with a middleware for each of these and headers set one
- * by one, the frame cost more than what was done with the request (docs/design.md).
+ * It is no middleware: with one, Hono composes each request's handlers anew, and with a middleware for each of these the
+ * frame cost more than what was done with the request (docs/design.md).
  */
-export function frame({ newId, metrics }: { newId(): string; metrics: Metrics }) {
-  return createMiddleware<HttpEnv>(async function frame(c, next) {
-    const startedAt = performance.now()
-    const given = c.req.header('x-request-id')
-    c.set('requestId', given !== undefined && safeId.test(given) ? given : newId())
-    await next()
-    if (!c.get('isFramed')) addHeaders(c)
-    const { status } = c.res
+export function frame(api: Api, { newId, metrics }: { newId(): string; metrics: Metrics }): void {
+  const answer = api.fetch
+  const finish = (request: Request, state: RequestState, startedAt: number, response: Response): Response => {
+    if (state.status === 0) addHeaders(response, state)
+    const status = state.status || response.status
     // What a deadline cut off may have made a problem of something else.
-    const code = status < 400 ? '' : (c.get('problemCode') ?? '')
-    metrics.request(c.req.method, routeOf(c), status, code, performance.now() - startedAt)
-  })
+    const code = status < 400 ? '' : state.problemCode
+    metrics.request(request.method, state.route, status, code, performance.now() - startedAt)
+    return response
+  }
+  api.fetch = (request, bindings, context) => {
+    const startedAt = performance.now()
+    const { incoming } = (bindings ?? {}) as Partial<HttpBindings>
+    const given = incoming ? incoming.headers['x-request-id'] : request.headers.get('x-request-id')
+    const state: RequestState = {
+      incoming,
+      requestId: typeof given === 'string' && safeId.test(given) ? given : newId(),
+      route: 'unmatched',
+      status: 0,
+      problemCode: '',
+      headers: undefined,
+      actor: undefined,
+      isCounted: false,
+    }
+    const response = answer(request, state, context)
+    return response instanceof Promise
+      ? response.then((made) => finish(request, state, startedAt, made))
+      : finish(request, state, startedAt, response)
+  }
+}
+
+/** A path and its handler, which is known to the metrics by that path. */
+export function known(path: string, handler: Handler<HttpEnv>): [string, Handler<HttpEnv>] {
+  return [
+    path,
+    (c, next) => {
+      c.env.route = path
+      return handler(c, next)
+    },
+  ]
 }
 
 /** Gives an answer that was made elsewhere (a page, a preflight) the headers that it does not set itself. */
-function addHeaders(c: Context<HttpEnv>): void {
-  const { headers } = c.res
-  headers.set('X-Request-Id', c.get('requestId'))
+function addHeaders({ headers }: Response, { requestId }: RequestState): void {
+  headers.set('X-Request-Id', requestId)
   for (const [name, value] of Object.entries(safeHeaders)) if (!headers.has(name)) headers.set(name, value)
 }
 
@@ -61,17 +95,12 @@ export function respond(
   body: string,
   headers?: Record<string, string>,
 ): Response {
-  c.set('isFramed', true)
-  return new Response(body, {
-    status,
-    headers: {
-      'Content-Type': type,
-      'X-Request-Id': c.get('requestId'),
-      ...safeHeaders,
-      ...c.get('headers'),
-      ...headers,
-    },
-  })
+  const { env } = c
+  env.status = status
+  const all = withSafeHeaders(type, env.requestId)
+  if (env.headers) Object.assign(all, env.headers)
+  if (headers) Object.assign(all, headers)
+  return new Response(body, { status, headers: all })
 }
 
 /** Answers JSON. */

@@ -13,6 +13,19 @@ export const safeHeaders = {
   'X-Content-Type-Options': 'nosniff',
 } as const
 
+/** The headers of an answer of ours, as a literal: put together by spreading, they cost each request a microsecond. */
+export function withSafeHeaders(type: string, requestId: string): Record<string, string> {
+  return {
+    'Content-Type': type,
+    'X-Request-Id': requestId,
+    'Content-Security-Policy': safeHeaders['Content-Security-Policy'],
+    'Cross-Origin-Resource-Policy': safeHeaders['Cross-Origin-Resource-Policy'],
+    'Referrer-Policy': safeHeaders['Referrer-Policy'],
+    'Strict-Transport-Security': safeHeaders['Strict-Transport-Security'],
+    'X-Content-Type-Options': safeHeaders['X-Content-Type-Options'],
+  }
+}
+
 const preflightSeconds = 600
 
 /** Lets pages of these origins call the API. Without credentials: there are no cookies, and a token is a header. */

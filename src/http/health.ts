@@ -1,5 +1,5 @@
 import { refuse } from '../errors.ts'
-import { json } from './frame.ts'
+import { json, known } from './frame.ts'
 import type { Api } from './openapi.ts'
 import { problem } from './problem.ts'
 
@@ -13,16 +13,18 @@ export interface Health {
 
 /** Adds `/livez` (the process runs) and `/readyz` (it can take requests now). */
 export function addHealthRoutes(api: Api, health: Health): void {
-  api.get('/livez', (c) => json(c, { status: 'live' }, 200))
-  api.get('/readyz', async (c) => {
-    const isReady =
-      health.isServing() &&
-      (await health.askStores().then(
-        () => true,
-        () => false,
-      ))
-    return isReady
-      ? json(c, { status: 'ready' }, 200)
-      : problem(c, refuse('UNAVAILABLE'), { 'Retry-After': '1' })
-  })
+  api.get(...known('/livez', (c) => json(c, { status: 'live' }, 200)))
+  api.get(
+    ...known('/readyz', async (c) => {
+      const isReady =
+        health.isServing() &&
+        (await health.askStores().then(
+          () => true,
+          () => false,
+        ))
+      return isReady
+        ? json(c, { status: 'ready' }, 200)
+        : problem(c, refuse('UNAVAILABLE'), { 'Retry-After': '1' })
+    }),
+  )
 }

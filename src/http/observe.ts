@@ -1,7 +1,5 @@
 import { context, propagation } from '@opentelemetry/api'
-import type { Context } from 'hono'
 import { createMiddleware } from 'hono/factory'
-import { matchedRoutes } from 'hono/route'
 import type { Tracing } from '../telemetry/tracing.ts'
 import type { HttpEnv } from './frame.ts'
 
@@ -11,7 +9,7 @@ export function traced(tracing: Tracing) {
     const parent = propagation.extract(context.active(), c.req.header())
     return tracing.request(parent, async (span) => {
       await next()
-      const route = routeOf(c)
+      const { route } = c.env
       span.updateName(`${c.req.method} ${route}`)
       span.setAttributes({
         'http.request.method': c.req.method,
@@ -20,10 +18,4 @@ export function traced(tracing: Tracing) {
       })
     })
   })
-}
-
-/** The template of the route that answered. What no route took is one value: clients can make up any path. */
-export function routeOf(c: Context<HttpEnv>): string {
-  const path = matchedRoutes(c).at(-1)?.path
-  return path === undefined || path.includes('*') ? 'unmatched' : path
 }

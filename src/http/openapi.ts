@@ -18,7 +18,7 @@ export function createApi(access: Access): Api {
     const responses = { ...refusalsOf(route, audience), ...route.responses }
     api.openAPIRegistry.registerPath({ ...route, responses })
     const path = route.path.replaceAll(/\{(\w+)\}/g, ':$1')
-    return api.on(route.method, path, createEndpoint(route, audience, access, handler))
+    return api.on(route.method, path, createEndpoint(path, route, audience, access, handler))
   }) as typeof api.openapi
   return api
 }

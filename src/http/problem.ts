@@ -39,12 +39,13 @@ export function problemAnswer(c: Context<HttpEnv>, refusal: Refusal): Answer {
     code: refusal.refused,
     detail: refusal.detail,
     instance: c.req.path,
-    requestId: c.get('requestId'),
+    requestId: c.env.requestId,
     ...refusal.extra,
   }
   return { status, answer: JSON.stringify(document) }
 }
 
+const problemType = 'application/problem+json'
 const problemCode = /"code":"([A-Z_]+)"/
 
 /** Sends an answer that is text already; from 400 on it is a problem document. */
@@ -55,8 +56,8 @@ export function send(
 ): Response {
   if (status < 400) return respond(c, status, 'application/json', answer, headers)
   // Read from the text, because kept answers come as text only.
-  c.set('problemCode', problemCode.exec(answer)?.[1] ?? '')
-  return respond(c, status, 'application/problem+json', answer, headers)
+  c.env.problemCode = problemCode.exec(answer)?.[1] ?? ''
+  return respond(c, status, problemType, answer, headers)
 }
 
 /** Answers a refusal as a problem document. */
@@ -65,7 +66,9 @@ export function problem<Code extends ProblemCode>(
   refusal: Refusal<Code>,
   headers?: Record<string, string>,
 ): ProblemResponse<Code> {
-  return send(c, problemAnswer(c, refusal), headers) as unknown as ProblemResponse<Code>
+  c.env.problemCode = refusal.refused
+  const { status, answer } = problemAnswer(c, refusal)
+  return respond(c, status, problemType, answer, headers) as unknown as ProblemResponse<Code>
 }
 
 /** Answers 400 with what is wrong where; `path` is empty for the body as a whole. */
@@ -79,7 +82,7 @@ export function invalid(c: Context<HttpEnv>, errors: { path: string; message: st
  */
 export function createErrorHandler(log: Logger, isUnavailable: (error: unknown) => boolean) {
   return (error: Error, c: Context<HttpEnv>): Response => {
-    const at = { requestId: c.get('requestId'), method: c.req.method, path: c.req.path }
+    const at = { requestId: c.env.requestId, method: c.req.method, path: c.req.path }
     if (isUnavailable(error)) {
       if (!(error instanceof Overloaded)) log.warn({ err: error, ...at }, 'unavailable')
       return problem(c, refuse('UNAVAILABLE'), { 'Retry-After': retryAfterSeconds })

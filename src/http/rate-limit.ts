@@ -45,16 +45,16 @@ export function createRateLimit(
 
   return async (c, userId) => {
     // A write whose user is found out on the way is counted there; none is counted twice.
-    if (c.get('isCounted')) return undefined
-    c.set('isCounted', true)
+    if (c.env.isCounted) return undefined
+    c.env.isCounted = true
     const counted = await count(userId)
     if (!counted) return undefined
     const seconds = Math.max(1, Math.ceil(counted.used.msBeforeNext / 1000))
     // draft-ietf-httpapi-ratelimit-headers-10
-    c.set('headers', {
+    c.env.headers = {
       'RateLimit-Policy': policy,
       RateLimit: `"user";r=${counted.isOver ? 0 : counted.used.remainingPoints};t=${seconds}`,
-    })
+    }
     if (!counted.isOver) return undefined
     return problem(c, refuse('RATE_LIMITED'), { 'Retry-After': String(seconds) })
   }
