@@ -24,10 +24,13 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local policy = redis.call('HMGET', KEYS[1], 'remaining', 'startsAt', 'endsAt', 'holdersExpireAt')
 local remaining, startsAt, endsAt = tonumber(policy[1]), tonumber(policy[2]), tonumber(policy[3])
 
-local function admit(holderKey, couponId, userId)
+-- What this call grants: units, and holders by their key, as one user may be there twice.
+local granted, made = 0, {}
+
+local function admit(holderKey, holder, couponId, userId)
   -- A holder is '<couponId>' once committed, and '<couponId> <entryId>' while its grant is pending.
   -- It comes first, so that a lost answer can be asked for again after the last unit and after the end.
-  local holder = redis.call('GET', holderKey)
+  holder = holder or made[holderKey]
   if holder then
     local heldId, entryId = string.sub(holder, 1, 36), string.sub(holder, 38)
     if entryId == '' then return { ALREADY_ISSUED, heldId } end
@@ -38,14 +41,16 @@ local function admit(holderKey, couponId, userId)
   if not remaining then return { NOT_LOADED } end
   if now < startsAt then return { NOT_STARTED } end
   if now >= endsAt then return { ENDED } end
-  if remaining < 1 then return { SOLD_OUT } end
+  if remaining - granted < 1 then return { SOLD_OUT } end
 
-  remaining = redis.call('HINCRBY', KEYS[1], 'remaining', -1)
+  granted = granted + 1
   local entryId = redis.call('XADD', KEYS[2], '*', 'couponId', couponId, 'userId', userId)
-  redis.call('SET', holderKey, couponId .. ' ' .. entryId, 'NX', 'PXAT', policy[4])
+  made[holderKey] = couponId .. ' ' .. entryId
+  redis.call('SET', holderKey, made[holderKey], 'NX', 'PXAT', policy[4])
   return { ADMITTED, entryId }
 end
 
-local answers = {}
-for i = 3, #KEYS do answers[i - 2] = admit(KEYS[i], ARGV[2 * i - 5], ARGV[2 * i - 4]) end
+local holders, answers = redis.call('MGET', unpack(KEYS, 3)), {}
+for i = 1, #holders do answers[i] = admit(KEYS[2 + i], holders[i], ARGV[2 * i - 1], ARGV[2 * i]) end
+if granted > 0 then redis.call('HINCRBY', KEYS[1], 'remaining', -granted) end
 return answers

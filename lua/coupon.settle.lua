@@ -15,10 +15,10 @@
 local SETTLED, DROPPED = 0, 1
 
 local quantityIsStale, holdersAreStale = false, false
+local decided = {}
 for i = 3, #KEYS do
   local at = 2 + (i - 3) * 3
   local entryId, couponId, heldId = ARGV[at], ARGV[at + 1], ARGV[at + 2]
-  local removed = redis.call('XDEL', KEYS[2], entryId)
 
   if heldId ~= '' and heldId ~= 'back' then
     redis.call('SET', KEYS[i], heldId, 'PXAT', ARGV[1])
@@ -27,16 +27,19 @@ for i = 3, #KEYS do
   end
 
   if heldId == 'back' then
+    local removed = redis.call('XDEL', KEYS[2], entryId)
     if removed == 1 and redis.call('HEXISTS', KEYS[1], 'remaining') == 1 then
       redis.call('HINCRBY', KEYS[1], 'remaining', 1)
     end
-  elseif heldId ~= couponId then
-    quantityIsStale, holdersAreStale = true, true
-  elseif removed == 0 then
-    -- Redis lost this grant (flushed, or an older copy), so its count may lack the unit.
-    quantityIsStale = true
+  else
+    decided[#decided + 1] = entryId
+    if heldId ~= couponId then
+      quantityIsStale, holdersAreStale = true, true
+    end
   end
 end
+-- Where Redis lost one of them (flushed, or an older copy), its count may lack the unit.
+if #decided > 0 and redis.call('XDEL', KEYS[2], unpack(decided)) < #decided then quantityIsStale = true end
 
 -- A loader that read Postgres before this point has missed these grants: the counter makes it read again.
 redis.call('HINCRBY', KEYS[1], 'settles', 1)

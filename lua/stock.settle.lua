@@ -21,6 +21,8 @@
 local SETTLED, DROPPED = 0, 1
 
 local outcome = SETTLED
+-- What this call counts as sold, by day and product: each is written once, however many orders have it.
+local sums = {}
 local isLoading = redis.call('EXISTS', KEYS[3]) == 1
 local isRecounting = redis.call('EXISTS', KEYS[5]) == 1
 local at = 3 + ARGV[2]
@@ -47,10 +49,8 @@ while at <= #ARGV do
       redis.call('HINCRBY', KEYS[1], productId, quantity)
     end
     if removed and sold ~= 0 then
-      local total = redis.call('ZINCRBY', KEYS[5 + day], sold * quantity, productId)
-      -- Below zero it stays: a cancellation can be settled before its order, whose sale then evens it out.
-      if tonumber(total) == 0 then redis.call('ZREM', KEYS[5 + day], productId) end
-      redis.call('PEXPIRE', KEYS[5 + day], ARGV[1], 'NX')
+      sums[day] = sums[day] or {}
+      sums[day][productId] = (sums[day][productId] or 0) + sold * quantity
       if logged then
         logged[#logged + 1] = productId
         logged[#logged + 1] = sold * quantity
@@ -62,5 +62,13 @@ while at <= #ARGV do
   -- '<kind> <id> <orderId> <day>', then product and quantity a line
   if logged then redis.call('RPUSH', KEYS[5], table.concat(logged, ' ')) end
   at = at + 6 + 2 * lines
+end
+for day, products in pairs(sums) do
+  for productId, quantity in pairs(products) do
+    local total = redis.call('ZINCRBY', KEYS[5 + day], quantity, productId)
+    -- Below zero it stays: a cancellation can be settled before its order, whose sale then evens it out.
+    if tonumber(total) == 0 then redis.call('ZREM', KEYS[5 + day], productId) end
+  end
+  redis.call('PEXPIRE', KEYS[5 + day], ARGV[1], 'NX')
 end
 return { outcome }

@@ -22,7 +22,8 @@ export type Options = {
 export const HELP = `Usage: npm run bench [-- options]
 
   --scenario a,b   only these
-  --duration s     seconds of each measurement, 0.2 to 600 (default 2); a second of warm-up comes before it
+  --duration s     seconds of each measurement, 0.2 to 600 (default 2); a second of warm-up comes before it,
+                   and for a process that is new twice the measurement
   --rounds n       how often each is measured, 1 to 50 (default 2); medians are reported
   --connections n  of the load generator, 1 to 5000 (default 256)
   --write          write docs/benchmarks/ even when not all scenarios ran

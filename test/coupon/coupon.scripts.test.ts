@@ -66,8 +66,8 @@ async function issueAt(now: number, userId: number) {
 }
 
 const inspect = () => harness.deps.scripts.inspectPolicy(policyId)
-const settle = (grant: { entryId: string; couponId: string; userId: number; heldId: string | null }) =>
-  redisNow().then((now) => harness.deps.scripts.settleCoupons(policyId, now + day, [grant]))
+const settle = (...grants: { entryId: string; couponId: string; userId: number; heldId: string | null }[]) =>
+  redisNow().then((now) => harness.deps.scripts.settleCoupons(policyId, now + day, grants))
 
 describe('coupon.issue', () => {
   it('[CPN-3] NOT_LOADED when nothing is known of the policy, never a made-up zero', async () => {
@@ -207,6 +207,18 @@ describe('coupon.settle', () => {
     expect(await settle({ ...lost, heldId: lost.couponId })).toBe('DROPPED')
     expect(await inspect()).toMatchObject({ remaining: null, holdersLoaded: true })
     expect(await issue(1)).toEqual({ outcome: 'ALREADY_ISSUED', couponId: lost.couponId })
+  })
+
+  it('[CPN-3, ALL-4] takes many grants at once, each by its own fate; one that Redis has lost counts for all', async () => {
+    await load(10)
+    const [kept, back, lost] = [await admit(1), await admit(2), await admit(3)]
+    await harness.redis.xdel(keys.couponPending(policyId), lost.entryId)
+    const committed = [kept, lost].map((grant) => ({ ...grant, heldId: grant.couponId }))
+    expect(await settle(...committed, { ...back, heldId: givenBack })).toBe('DROPPED')
+    expect(await inspect()).toMatchObject({ remaining: null, holdersLoaded: true, pendingCouponIds: [] })
+    expect(await Promise.all([1, 3].map((userId) => issue(userId)))).toEqual(
+      committed.map(({ couponId }) => ({ outcome: 'ALREADY_ISSUED', couponId })),
+    )
   })
 
   it('[ALL-4] run twice, it leaves the same holder and never gives a unit back twice', async () => {

@@ -104,6 +104,17 @@ describe('stock.reserve', () => {
     expect(await inspect(1)).toMatchObject({ units: [0], entries: [{ id: orderId }] })
   })
 
+  it('[ORD-2, ALL-2] RESERVED once for an order id that comes twice in one call', async () => {
+    await stock({ 1: 3 })
+    const orderId = randomUUIDv7()
+    const [first, second] = await Promise.all([
+      reserve([line(1, 2)], orderId),
+      reserve([line(1, 2)], orderId),
+    ])
+    expect(second).toEqual(first)
+    expect(await inspect(1)).toMatchObject({ units: [1], entries: [{ id: orderId }] })
+  })
+
   it('[PRD-4] all units go in one order, and then there is INSUFFICIENT with 0', async () => {
     await stock({ 1: 1000 })
     expect(await reserve([line(1, 1000)])).toMatchObject({ outcome: 'RESERVED' })
