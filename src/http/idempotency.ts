@@ -15,14 +15,12 @@ import {
 } from '../db/idempotency.ts'
 import type { Deps } from '../deps.ts'
 import { type Refusal, refuse } from '../errors.ts'
-import { keys } from '../redis/keys.ts'
+import { createClaims, type EndClaim } from './claims.ts'
 import type { HttpEnv } from './frame.ts'
 import { invalid, problem, problemAnswer, send } from './problem.ts'
 
 /** How long a repeat waits for the first call before it is told that this is still running, ms. */
 const patienceMs = 3000
-/** A process that dies leaves its claims for this long, ms. */
-const claimMs = 10_000
 const betweenClaimsMs = 20
 const keysPerRead = 500
 const printable = /^[\x20-\x7e]{1,255}$/
@@ -56,7 +54,8 @@ export interface Idempotency {
  * once. That a repeat waits for the first call, here or in another process, only gives it the better answer.
  */
 export function createIdempotency(deps: Pick<Deps, 'db' | 'redis' | 'now' | 'newId' | 'log'>): Idempotency {
-  const { db, redis, now, newId, log } = deps
+  const { db, now } = deps
+  const claim = createClaims(deps)
   /** calls under way in this process, by name; each resolves when it has ended, however */
   const running = new Map<string, Promise<void>>()
   /** Reads of one turn of the event loop go out as one statement. */
@@ -70,26 +69,6 @@ export function createIdempotency(deps: Pick<Deps, 'db' | 'redis' | 'now' | 'new
     },
     { cache: false, maxBatchSize: keysPerRead, batchScheduleFn: setImmediate },
   )
-
-  /**
-   * Claims a call for this process. Gives the function that ends the claim, or undefined while another process has it.
-   * Without Redis a claim is not needed: then it is not kept.
-   */
-  async function claim(name: string): Promise<(() => void) | undefined> {
-    const key = keys.idempotencyClaim(createHash('sha256').update(name).digest('base64url'))
-    const claimedAt = now()
-    try {
-      if ((await redis.set(key, newId(), 'PX', claimMs, 'NX')) === null) return undefined
-    } catch (error) {
-      log.debug({ err: error }, 'idempotent call not claimed')
-      return () => undefined
-    }
-    return () => {
-      // A claim that has run out may be another's by now.
-      if (now() - claimedAt > claimMs / 2) return
-      redis.del(key).catch((error: unknown) => log.debug({ err: error }, 'claim left to run out'))
-    }
-  }
 
   async function answer<Effect extends object>(
     c: Context<HttpEnv>,
@@ -123,7 +102,7 @@ export function createIdempotency(deps: Pick<Deps, 'db' | 'redis' | 'now' | 'new
     }
     const { promise: ended, resolve: end } = Promise.withResolvers<void>()
     running.set(name, ended)
-    let endClaim: (() => void) | undefined
+    let endClaim: EndClaim | undefined
     try {
       for (;;) {
         endClaim = await claim(name)

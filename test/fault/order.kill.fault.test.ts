@@ -86,6 +86,24 @@ describe('a server that is killed with SIGKILL', () => {
     await expectConsistent(harness)
   })
 
+  it('[ALL-2, ORD-4] between reserve and commit: another process takes the repeat while its caller waits', async () => {
+    const server = await start()
+    const letGo = await holdProduct()
+    const answer = server
+      .post('/v1/orders', orderBody(1), { 'Idempotency-Key': 'mine' })
+      .catch(() => 'no answer')
+    await untilLockIsAwaited(harness, 'commit')
+    await server.kill('SIGKILL')
+    await letGo()
+    expect(await answer).toBe('no answer')
+    const repeat = await harness.order(1, [{ productId, quantity: 1 }], { key: 'mine' })
+    expect(tally([repeat])).toEqual({ 201: 1 })
+    await start()
+    await untilSettled()
+    expect(await stockInPostgres()).toBe(9)
+    await expectConsistent(harness)
+  })
+
   it('[ORD-4, ALL-1] between commit and settle: the order is there once, and its sale is counted once', async () => {
     const count = async () => (await harness.sql`select 1 from orders`).length === 1
     expect(await killDuring('after commit', '/v1/orders', orderBody(1), count)).toBe(true)

@@ -164,6 +164,26 @@ describe('Idempotency-Key of an order', () => {
     await expectConsistent(harness)
   })
 
+  it('[ALL-2] the claim of a call is renewed for as long as it runs, and ends with it', async () => {
+    await harness.charge(userId, 10_000)
+    const { post, open } = gated(harness, 'commit')
+    const claims = () => harness.redis.keys(keys.idempotencyClaim('*'))
+    const ofOthers = await claims()
+    const first = post('/v1/orders', { userId, items: lines(1) }, { 'Idempotency-Key': 'k' })
+    await until('the entry', async () => (await harness.redis.xlen(keys.stockPending(0))) === 1)
+    const [claim = ''] = (await claims()).filter((key) => !ofOthers.includes(key))
+    let left = await harness.redis.pttl(claim)
+    expect(left).toBeLessThanOrEqual(2500)
+    await until('the claim to be renewed', async () => {
+      const before = left
+      left = await harness.redis.pttl(claim)
+      return left > before
+    })
+    open()
+    expect((await first).status).toBe(201)
+    await until('the claim to end', async () => (await harness.redis.exists(claim)) === 0)
+  })
+
   it('[ALL-2] a 503 is not kept: the repeat is judged anew', async () => {
     await harness.charge(userId, 20_000)
     const small = await startHarness({ env: { COMMIT_MAX_QUEUE: '1' }, on: harness.on })
