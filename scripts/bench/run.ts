@@ -114,12 +114,7 @@ async function runScenario(scenario: Scenario, context: Context): Promise<Scenar
     const pids = { redis: stores.redis.pid, postgres: stores.postgres.pid }
     const isNew = !warmed.has(target.stack.pid)
     warmed.add(target.stack.pid)
-    return measure(
-      target,
-      { ...load, ...(isNew && { warmUpMs: newWarmUpMs }) },
-      pids,
-      availableParallelism(),
-    )
+    return measure(target, { ...load, ...(isNew && { warmUpMs: newWarmUpMs }) }, pids, availableParallelism())
   }
   const bench: Bench = {
     bare,
