@@ -19,8 +19,8 @@ export function createProducts(deps: Deps & { catalog: Catalog; stock: Stock; lo
   async function get(productId: number): Promise<StockedProduct | Refusal<'PRODUCT_NOT_FOUND'>> {
     const product = await find(productId)
     if (!product) return refuse('PRODUCT_NOT_FOUND')
-    const [stocked] = await withStock([product])
-    return stocked as StockedProduct
+    const { id, name, price } = product
+    return { id, name, price, stock: await stock.availableOf(id) }
   }
 
   /** A page of products by id, those after `afterId`, each with its stock. */

@@ -129,5 +129,11 @@ export function createStock(deps: {
     return found
   }
 
-  return { reserve, announce, settle, available }
+  /** The same of one product, without the lists of many where it is there, as it nearly always is. @throws Unavailable */
+  async function availableOf(productId: number): Promise<number> {
+    const units = await read(shardOf(productId, shards), productId)
+    return units === null ? ((await available([productId])).get(productId) as number) : Number(units)
+  }
+
+  return { reserve, announce, settle, available, availableOf }
 }
