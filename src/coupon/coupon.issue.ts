@@ -51,7 +51,7 @@ export function createIssue(deps: {
    * the policy cannot be loaded in time; whether a coupon was issued may then be unknown, and asking again is safe.
    */
   return async function issue(policyId: number, userId: number): Promise<IssueOutcome> {
-    const policy = await policies.find(policyId)
+    const policy = policies.known(policyId) ?? (await policies.find(policyId))
     if (!policy) return refuse('COUPON_POLICY_NOT_FOUND')
     if (isArchived(policy, now())) return issueFromArchive(policyId, userId)
     // Redis has the clock that decides; what its clock and this one can differ by is left to it.

@@ -42,7 +42,7 @@ export function createCoupons(deps: Deps) {
       const result = results[index]
       if (!result || (!result.ok && !result.rolledBack)) continue
       // A policy that is gone has no keys worth keeping.
-      const policy = await policies.find(grant.policyId)
+      const policy = policies.known(grant.policyId) ?? (await policies.find(grant.policyId))
       const heldId = result.ok ? heldAfter(result.outcome) : givenBack
       settled.push({ grant, heldId, holdersExpireAt: policy ? holdersExpireAt(policy) : 0 })
     }

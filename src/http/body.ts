@@ -1,6 +1,6 @@
 import type { Context } from 'hono'
 import { refuse } from '../errors.ts'
-import type { HttpEnv } from './frame.ts'
+import { type HttpEnv, headerOf } from './frame.ts'
 import { invalid, problem } from './problem.ts'
 
 const maxBodyBytes = 64 * 1024
@@ -11,9 +11,9 @@ const json = /^application\/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?$/i
  * is no body its type does not matter: many clients always send one.
  */
 export function refuseBody(c: Context<HttpEnv>): Response | undefined {
-  const length = c.req.header('content-length')
+  const length = headerOf(c, 'content-length')
   if (length !== undefined && Number(length) > maxBodyBytes) return tooLarge(c)
-  const type = c.req.header('content-type')
+  const type = headerOf(c, 'content-type')
   if (type !== undefined && json.test(type)) return undefined
   if (!hasBody(c)) return undefined
   return problem(c, refuse('UNSUPPORTED_MEDIA_TYPE', 'Send application/json in UTF-8.'))
@@ -33,15 +33,15 @@ export async function readJson(c: Context<HttpEnv>): Promise<{ value: unknown } 
 
 /** The server holds a client to the length that it announced, so the body need not be counted. */
 function isAnnounced(c: Context<HttpEnv>): boolean {
-  return c.req.header('content-length') !== undefined && c.req.header('transfer-encoding') === undefined
+  return headerOf(c, 'content-length') !== undefined && headerOf(c, 'transfer-encoding') === undefined
 }
 
 /** By the headers, which say it for every message of HTTP/1.1; a call in memory has the body itself to look at. */
 function hasBody(c: Context<HttpEnv>): boolean {
-  const length = c.req.header('content-length')
+  const length = headerOf(c, 'content-length')
   if (length !== undefined) return Number(length) > 0
   const isInMemory = c.env.incoming === undefined
-  return c.req.header('transfer-encoding') !== undefined || (isInMemory && c.req.raw.body !== null)
+  return headerOf(c, 'transfer-encoding') !== undefined || (isInMemory && c.req.raw.body !== null)
 }
 
 /** The text of a body of unknown length, or undefined when it is too long; then the rest is not read. */

@@ -70,6 +70,11 @@ export function frame(api: Api, { newId, metrics }: { newId(): string; metrics: 
   }
 }
 
+/** A header of a request that is not made of a list. Asked of the server's own message, where there is one, it is cheap. */
+export function headerOf({ env, req }: Context<HttpEnv>, name: string): string | undefined {
+  return env.incoming ? (env.incoming.headers[name] as string | undefined) : req.header(name)
+}
+
 /** A path and its handler, which is known to the metrics by that path. */
 export function known(path: string, handler: Handler<HttpEnv>): [string, Handler<HttpEnv>] {
   return [

@@ -17,7 +17,7 @@ export function createProducts(deps: Deps & { catalog: Catalog; stock: Stock; lo
 
   /** A product with its stock (PRD-1, PRD-2). @throws Unavailable when the stock cannot be known now */
   async function get(productId: number): Promise<StockedProduct | Refusal<'PRODUCT_NOT_FOUND'>> {
-    const product = await find(productId)
+    const product = catalog.known(productId) ?? (await find(productId))
     if (!product) return refuse('PRODUCT_NOT_FOUND')
     const { id, name, price } = product
     return { id, name, price, stock: await stock.availableOf(id) }
