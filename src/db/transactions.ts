@@ -35,12 +35,23 @@ export interface TransactionsSettings {
   /** deadline of one transaction, ms */
   timeoutMs: number
   applicationName: string
+  /** age at which plans are made anew, ms */
+  replanAfterMs?: number
   /** hears of each transaction that got a lane, when it has ended */
   onEnd?: (timing: { waitMs: number; runMs: number; committed: boolean }) => void
 }
 
+/**
+ * A plan is kept for as long as its connection, and is made for the table as it was then. Of one that was nearly empty, all
+ * indexes cost the same, and Postgres may take one that reads every coupon of a policy for each user: in the first
+ * seconds of a sale, until autovacuum comes by, that made it five times slower.
+ */
+const defaultReplanAfterMs = 500
+
 interface Lane {
   client: Sql<{ bigint: number }>
+  /** when its plans were last thrown away */
+  plannedAt: number
   /** a BEGIN has gone through, so the connection is up */
   open: boolean
   /** the connection was lost: the client is never used again */
@@ -64,11 +75,13 @@ export function openTransactions(settings: TransactionsSettings): Transactions {
   // thousand a second) Postgres would rather read the whole table for each batch: four times the CPU time.
   const byIndex = { enable_seqscan: 'off', enable_hashjoin: 'off', enable_mergejoin: 'off' }
   const options = { ...common, connection: { ...common.connection, ...byIndex } }
+  const { replanAfterMs = defaultReplanAfterMs } = settings
   const idle: Lane[] = Array.from({ length: settings.lanes }, openLane)
   const waiting: ((lane: Lane) => void)[] = []
 
   function openLane(): Lane {
     const lane: Lane = {
+      plannedAt: performance.now(),
       open: false,
       broken: false,
       given: [],
@@ -111,7 +124,9 @@ export function openTransactions(settings: TransactionsSettings): Transactions {
       lose(lane)
     }, settings.timeoutMs)
     try {
-      const result = await transact(lane, body)
+      const isStale = startedAt - lane.plannedAt > replanAfterMs
+      if (isStale) lane.plannedAt = startedAt
+      const result = await transact(lane, body, isStale)
       committed = true
       return result
     } catch (error) {
@@ -146,7 +161,11 @@ function lose(lane: Lane): void {
   lane.client.end({ timeout: 0 }).catch(() => undefined)
 }
 
-async function transact<Result>(lane: Lane, body: (tx: Transaction) => Promise<Result>): Promise<Result> {
+async function transact<Result>(
+  lane: Lane,
+  body: (tx: Transaction) => Promise<Result>,
+  isStale: boolean,
+): Promise<Result> {
   const { client } = lane
   const sent: Promise<unknown>[] = []
   lane.given = []
@@ -176,7 +195,7 @@ async function transact<Result>(lane: Lane, body: (tx: Transaction) => Promise<R
     }
   }
 
-  const begun = send('begin', [], false)
+  const begun = send(isStale ? 'discard plans; begin' : 'begin', [], false)
   begun.catch(() => lose(lane))
   let isOver = false
   function sendInBody(statement: Statement<never, unknown>, params: Record<string, unknown>) {

@@ -9,6 +9,7 @@ import {
   type TransactionsSettings,
 } from '../../src/db/transactions.ts'
 import { Unavailable } from '../../src/errors.ts'
+import { until } from '../setup/harness.ts'
 import { insertEntry, insertEntryToo, lockEntry, openEntries, whereAmI } from './entries.ts'
 
 let entries: Awaited<ReturnType<typeof openEntries>>
@@ -69,6 +70,35 @@ describe('commit', () => {
       { count: 0, body: null },
       { count: 1, body: "it's \u0001 선착순 🎟" },
     ])
+  })
+
+  it('[CPN-4] makes plans anew as a table grows: one made for an empty table reads all of it for each row', async () => {
+    await entries.admin`create table seats (hall int, guest int, place int, unique (hall, guest), unique (hall, place))`
+    await entries.admin`vacuum analyze seats`
+    const find = statement<{ guest: number }, { place: number }>(
+      sql`select place from seats where hall = 1 and guest = ${sql.placeholder('guest')}`,
+    )
+    const flush = statement<Record<string, never>, never>(sql`select pg_stat_force_next_flush()`)
+    const transactions = open({ replanAfterMs: 200 })
+    const look = (guest: number) =>
+      transactions.run(async (tx) => {
+        tx.write(flush, {})
+        return tx.read(find, { guest })
+      })
+    // From the sixth on Postgres keeps a plan for all values.
+    for (let guest = 1; guest <= 7; guest++) expect(await look(guest)).toEqual([])
+    await entries.admin`insert into seats select 1, n, n from generate_series(1, 20000) n`
+    const rowsRead = async () => {
+      const [row] = await entries.admin<{ read: number }[]>`
+        select sum(idx_tup_read)::int as read from pg_stat_user_indexes where relname = 'seats'`
+      return row?.read ?? 0
+    }
+    await until('a plan that reads one row', async () => {
+      const before = await rowsRead()
+      expect(await look(19_999)).toEqual([{ place: 19_999 }])
+      return (await rowsRead()) - before === 1
+    })
+    await entries.admin`drop table seats`
   })
 
   it('fails when Postgres refuses it at COMMIT', async () => {
