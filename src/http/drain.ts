@@ -18,7 +18,7 @@ export interface Drain {
 /** Prepares the graceful end of a server, before it listens. */
 export function createDrain(server: Server): Drain {
   // Those that have closed are dropped now and then, and not by a listener for 'close': with a second one beside Node's
-  // own, each request on a connection outlived the collections of young space, half of all CPU time of a read.
+  // own, each request on a connection outlived the collections of young space, which took 40 ms each (docs/benchmarks.md).
   let sockets: Socket[] = []
   let full = minKept
   server.on('connection', (socket: Socket) => {

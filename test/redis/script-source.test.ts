@@ -161,13 +161,13 @@ const broken: {
   {
     what: 'an outcome that is never given',
     script: 'coupon.issue',
-    changes: [['if remaining < 1 then return { SOLD_OUT } end', '']],
+    changes: [['if remaining - granted < 1 then return { SOLD_OUT } end', '']],
     says: 'the code never gives the outcome SOLD_OUT',
   },
   {
     what: 'an outcome that only a comment gives',
     script: 'coupon.issue',
-    changes: [['if remaining < 1 then', '-- if remaining < 1 then']],
+    changes: [['if remaining - granted < 1 then', '-- if remaining - granted < 1 then']],
     says: 'the code never gives the outcome SOLD_OUT',
   },
 ]
