@@ -8,7 +8,7 @@ import type { Domains } from './domains.ts'
 import { Unavailable } from './errors.ts'
 import { createAccess } from './http/access.ts'
 import { addDocs } from './http/docs.ts'
-import { frame, known, respond } from './http/frame.ts'
+import { frame, named, respond } from './http/frame.ts'
 import { allowOrigins } from './http/headers.ts'
 import { addHealthRoutes } from './http/health.ts'
 import { createIdempotency } from './http/idempotency.ts'
@@ -49,7 +49,7 @@ export function buildApp(deps: Deps, isServing: () => boolean, domains: Domains 
     },
   })
   api.get(
-    ...known('/metrics', async (c) => respond(c, 200, deps.metrics.contentType, await deps.metrics.scrape())),
+    ...named('/metrics', async (c) => respond(c, 200, deps.metrics.contentType, await deps.metrics.scrape())),
   )
   if (!domains) return api
 

@@ -63,7 +63,7 @@ export async function runScenarios(
     const measureMs = options.seconds * 1000
     const load = { generator, connections: options.connections, warmUpMs: WARM_UP_MS, measureMs }
     const newWarmUpMs = Math.max(WARM_UP_MS, NEW_WARM_UP_FACTOR * measureMs)
-    const warmed = new Set<number>()
+    const warmed = new WeakSet<Stack>()
     const results: Results = {
       scenarios: [],
       faults: [],
@@ -99,8 +99,8 @@ type Context = Pick<Options, 'rounds' | 'cpuProf'> & {
   bare: Stack
   load: Load
   newWarmUpMs: number
-  /** process numbers of the servers that have had load */
-  warmed: Set<number>
+  /** servers that have had load */
+  warmed: WeakSet<Stack>
   progress: Progress
   faults: string[]
 }
@@ -112,8 +112,8 @@ async function runScenario(scenario: Scenario, context: Context): Promise<Scenar
   const run = (target: Target) => {
     throwIfAborted(signal)
     const pids = { redis: stores.redis.pid, postgres: stores.postgres.pid }
-    const isNew = !warmed.has(target.stack.pid)
-    warmed.add(target.stack.pid)
+    const isNew = !warmed.has(target.stack)
+    warmed.add(target.stack)
     return measure(target, { ...load, ...(isNew && { warmUpMs: newWarmUpMs }) }, pids, availableParallelism())
   }
   const bench: Bench = {

@@ -9,7 +9,7 @@ const renewAfterMs = 800
 
 interface Claim {
   key: string
-  /** when Redis was last asked to keep it for `claimMs` more */
+  /** when Redis was asked to keep it for `claimMs` more, and did */
   keptAt: number
 }
 
@@ -30,8 +30,9 @@ export function createClaims({ redis, now, newId, log }: Pick<Deps, 'redis' | 'n
       const askedAt = now()
       if (askedAt - claim.keptAt < renewAfterMs) continue
       redis.pexpire(claim.key, claimMs).then(
-        () => {
-          claim.keptAt = askedAt
+        // One that has run out is not there to be kept.
+        (isKept) => {
+          if (isKept === 1) claim.keptAt = askedAt
         },
         (error: unknown) => log.debug({ err: error }, 'claim not renewed'),
       )

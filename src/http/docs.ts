@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { html, raw } from 'hono/html'
-import { known } from './frame.ts'
+import { named } from './frame.ts'
 import type { Api } from './openapi.ts'
 
 const assets = { 'swagger-ui.css': 'text/css', 'swagger-ui-bundle.js': 'text/javascript' } as const
@@ -28,14 +28,14 @@ export function addDocs(api: Api, info: { title: string; version: string; descri
     description:
       'A token whose `sub` is the user id. Checked when the server has AUTH_JWT_SECRET or AUTH_JWKS_URL; without them it trusts its gateway.',
   })
-  api.get(...known('/openapi.json', (c) => c.json(api.getOpenAPI31Document({ openapi: '3.1.0', info }))))
+  api.get(...named('/openapi.json', (c) => c.json(api.getOpenAPI31Document({ openapi: '3.1.0', info }))))
 
   const folder = createRequire(import.meta.url)
     .resolve('swagger-ui-dist/package.json')
     .replace('package.json', '')
   for (const [file, type] of Object.entries(assets)) {
     api.get(
-      ...known(`/docs/${file}`, async (c) =>
+      ...named(`/docs/${file}`, async (c) =>
         c.body(await readFile(join(folder, file)), 200, {
           'Content-Type': type,
           'Cache-Control': 'public, max-age=86400',
@@ -44,7 +44,7 @@ export function addDocs(api: Api, info: { title: string; version: string; descri
     )
   }
   api.get(
-    ...known('/docs', (c) =>
+    ...named('/docs', (c) =>
       c.html(
         html`<!doctype html>
       <html lang="en">

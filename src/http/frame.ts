@@ -17,8 +17,8 @@ interface RequestState {
   requestId: string
   /** the template of the route that took it; what no route took is one value, as clients can make up any path */
   route: string
-  /** of the answer, once `respond` has made it with all headers that every answer has */
-  status: number
+  /** the answer was made by `respond`, with all headers that every answer has */
+  isFramed: boolean
   /** of the problem document sent, for the metrics */
   problemCode: string
   /** headers that the answer gets besides its own */
@@ -42,8 +42,8 @@ const safeId = /^[\w.:=+/@~-]{1,128}$/
 export function frame(api: Api, { newId, metrics }: { newId(): string; metrics: Metrics }): void {
   const answer = api.fetch
   const finish = (request: Request, state: RequestState, startedAt: number, response: Response): Response => {
-    if (state.status === 0) addHeaders(response, state)
-    const status = state.status || response.status
+    if (!state.isFramed) addHeaders(response, state)
+    const { status } = response
     // What a deadline cut off may have made a problem of something else.
     const code = status < 400 ? '' : state.problemCode
     metrics.request(request.method, state.route, status, code, performance.now() - startedAt)
@@ -57,7 +57,7 @@ export function frame(api: Api, { newId, metrics }: { newId(): string; metrics: 
       incoming,
       requestId: typeof given === 'string' && safeId.test(given) ? given : newId(),
       route: 'unmatched',
-      status: 0,
+      isFramed: false,
       problemCode: '',
       headers: undefined,
       actor: undefined,
@@ -75,8 +75,8 @@ export function headerOf({ env, req }: Context<HttpEnv>, name: string): string |
   return env.incoming ? (env.incoming.headers[name] as string | undefined) : req.header(name)
 }
 
-/** A path and its handler, which is known to the metrics by that path. */
-export function known(path: string, handler: Handler<HttpEnv>): [string, Handler<HttpEnv>] {
+/** A path and its handler, which the metrics name by that path. */
+export function named(path: string, handler: Handler<HttpEnv>): [string, Handler<HttpEnv>] {
   return [
     path,
     (c, next) => {
@@ -101,7 +101,7 @@ export function respond(
   headers?: Record<string, string>,
 ): Response {
   const { env } = c
-  env.status = status
+  env.isFramed = true
   const all = withSafeHeaders(type, env.requestId)
   if (env.headers) Object.assign(all, env.headers)
   if (headers) Object.assign(all, headers)

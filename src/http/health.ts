@@ -1,5 +1,5 @@
 import { refuse } from '../errors.ts'
-import { json, known } from './frame.ts'
+import { json, named } from './frame.ts'
 import type { Api } from './openapi.ts'
 import { problem } from './problem.ts'
 
@@ -13,9 +13,9 @@ export interface Health {
 
 /** Adds `/livez` (the process runs) and `/readyz` (it can take requests now). */
 export function addHealthRoutes(api: Api, health: Health): void {
-  api.get(...known('/livez', (c) => json(c, { status: 'live' }, 200)))
+  api.get(...named('/livez', (c) => json(c, { status: 'live' }, 200)))
   api.get(
-    ...known('/readyz', async (c) => {
+    ...named('/readyz', async (c) => {
       const isReady =
         health.isServing() &&
         (await health.askStores().then(
