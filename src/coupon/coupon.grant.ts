@@ -46,7 +46,7 @@ interface HeldCoupon {
 }
 
 /** Pessimistic lock (CPN-4): rows in ascending id order, so that two batches never wait for each other in a circle. */
-const lockPolicies = statement<{ ids: string }, LockedPolicy>(sql`
+export const lockPolicies = statement<{ ids: string }, LockedPolicy>(sql`
   select ${couponPolicies.id} as "id", ${couponPolicies.discountType} as "discountType",
     ${couponPolicies.discountValue} as "discountValue", ${couponPolicies.totalQuantity} as "totalQuantity",
     ${couponPolicies.issuedQuantity} as "issuedQuantity", ${couponPolicies.issueStartsAt} as "issueStartsAt",

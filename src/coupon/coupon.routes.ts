@@ -14,6 +14,7 @@ import {
 } from '../http/openapi.ts'
 import { pageOf, pageQuery, readCursor, toPage } from '../http/paging.ts'
 import { problem } from '../http/problem.ts'
+import type { Coupon } from './coupon.ts'
 import type { Coupons } from './coupons.ts'
 
 const maxQuantity = 100_000_000
@@ -148,6 +149,11 @@ const cancelCoupon = createRoute({
 
 const couponCursor = z.tuple([z.int(), z.uuid()])
 
+/** Times of a new coupon as texts: JSON of an object with a Date in it takes V8 three times as long. */
+function withTexts(coupon: Coupon) {
+  return { ...coupon, issuedAt: coupon.issuedAt.toISOString(), expiresAt: coupon.expiresAt.toISOString() }
+}
+
 /** Adds the routes of coupons and coupon policies. */
 export function addCouponRoutes(api: Api, coupons: Coupons): void {
   api.openapi(getPolicy, async (c) => {
@@ -157,7 +163,7 @@ export function addCouponRoutes(api: Api, coupons: Coupons): void {
 
   api.openapi(issueCoupon, async (c) => {
     const outcome = await coupons.issue(c.req.valid('param').policyId, c.req.valid('json').userId)
-    return 'refused' in outcome ? problem(c, outcome) : json(c, outcome.coupon, 201)
+    return 'refused' in outcome ? problem(c, outcome) : json(c, withTexts(outcome.coupon), 201)
   })
 
   api.openapi(listCoupons, async (c) => {

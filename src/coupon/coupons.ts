@@ -1,9 +1,10 @@
-import { classifyFailure } from '../db/failure.ts'
+import { classifyFailure, trusting } from '../db/failure.ts'
 import type { Deps } from '../deps.ts'
 import { type Refusal, refuse, Unavailable } from '../errors.ts'
 import { givenBack } from '../redis/coupon-scripts.ts'
 import { keys } from '../redis/keys.ts'
 import { createObservedCommit } from '../telemetry/observed-commit.ts'
+import { commitAdmitted } from './coupon.admitted.ts'
 import { commitGrants, type GrantOutcome, type PolicyGrant } from './coupon.grant.ts'
 import { createIssue, heldAfter, patienceMs, settleGrants } from './coupon.issue.ts'
 import { createPolicyLoader } from './coupon.load.ts'
@@ -24,7 +25,11 @@ export function createCoupons(deps: Deps) {
     'coupon',
     {
       ...deps.commitOptions,
-      commit: (grants) => transactions.run((tx) => commitGrants(tx, grants)),
+      commit: (grants) =>
+        trusting(
+          () => commitAdmitted(transactions, grants),
+          () => transactions.run((tx) => commitGrants(tx, grants)),
+        ),
       settle,
       classify: classifyFailure,
     },

@@ -73,7 +73,12 @@ export function openTransactions(settings: TransactionsSettings): Transactions {
   const common = connectionOptions(settings.timeoutMs, settings.applicationName)
   // Each statement of a transaction finds its rows by an index. Without statistics (a new table that grows by the
   // thousand a second) Postgres would rather read the whole table for each batch: four times the CPU time.
-  const byIndex = { enable_seqscan: 'off', enable_hashjoin: 'off', enable_mergejoin: 'off' }
+  const byIndex = {
+    enable_seqscan: 'off',
+    enable_hashjoin: 'off',
+    enable_mergejoin: 'off',
+    plan_cache_mode: 'force_generic_plan',
+  }
   const options = { ...common, connection: { ...common.connection, ...byIndex } }
   const { replanAfterMs = defaultReplanAfterMs } = settings
   const idle: Lane[] = Array.from({ length: settings.lanes }, openLane)

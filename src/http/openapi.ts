@@ -4,6 +4,7 @@ import type { Access, Audience } from './access.ts'
 import { createEndpoint, type Handler } from './endpoint.ts'
 import type { HttpEnv } from './frame.ts'
 import type { Problem } from './problem.ts'
+import { createRouter } from './router.ts'
 
 export type Api = OpenAPIHono<HttpEnv>
 
@@ -12,7 +13,7 @@ export type Api = OpenAPIHono<HttpEnv>
  * `[]` everyone, `[{ user: [] }]` users, `[{ admin: [] }]` the admin. A route that names nobody is refused at start.
  */
 export function createApi(access: Access): Api {
-  const api = new OpenAPIHono<HttpEnv>()
+  const api = new OpenAPIHono<HttpEnv>({ router: createRouter() })
   api.openapi = ((route: RouteConfig, handler: Handler) => {
     const audience = audienceOf(route)
     const responses = { ...refusalsOf(route, audience), ...route.responses }

@@ -22,27 +22,23 @@ type ProblemResponse<Code extends ProblemCode> = Code extends ProblemCode
 /** Seconds after which a caller that was turned away may come again. */
 const retryAfterSeconds = '1'
 
-const types = Object.fromEntries(
-  Object.keys(problems).map((code) => [
-    code,
-    `urn:seonchak:problem:${code.toLowerCase().replaceAll('_', '-')}`,
-  ]),
+/** The members that a code always has, as JSON without its last brace. */
+const heads = Object.fromEntries(
+  Object.entries(problems).map(([code, { title, status }]) => {
+    const type = `urn:seonchak:problem:${code.toLowerCase().replaceAll('_', '-')}`
+    return [code, JSON.stringify({ type, title, status, code }).slice(0, -1)]
+  }),
 ) as Record<ProblemCode, string>
 
 /** A refusal as the text of its problem document. */
-export function problemAnswer(c: Context<HttpEnv>, refusal: Refusal): Answer {
-  const { status, title } = problems[refusal.refused]
-  const document: Problem = {
-    type: types[refusal.refused],
-    title,
-    status,
-    code: refusal.refused,
-    detail: refusal.detail,
+export function problemAnswer(c: Context<HttpEnv>, { refused, detail, extra }: Refusal): Answer {
+  const rest: Omit<Problem, 'type' | 'title' | 'status' | 'code'> = {
+    detail,
     instance: c.req.path,
     requestId: c.env.requestId,
-    ...refusal.extra,
+    ...extra,
   }
-  return { status, answer: JSON.stringify(document) }
+  return { status: problems[refused].status, answer: `${heads[refused]},${JSON.stringify(rest).slice(1)}` }
 }
 
 const problemType = 'application/problem+json'

@@ -36,6 +36,7 @@ export function openRedis(settings: RedisSettings): RedisClient {
     commandTimeout: settings.timeoutMs,
     connectTimeout: settings.timeoutMs,
     enableAutoPipelining: true,
+    autoPipeliningIgnoredCommands: [...settings.scripts.map(({ name }) => name), 'hmget'],
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,

@@ -28,7 +28,7 @@ export interface PolicyState {
 }
 
 /** Users of one call of coupon.issue: it takes Redis a few hundred µs. */
-const usersPerCall = 100
+const usersPerCall = 50
 
 /** The scripts of coupons as typed functions; what each does stands in its file in lua/. */
 export function couponScripts({ run, runEach }: RunScript) {

@@ -8,12 +8,13 @@ it('joins the calls of one turn about the same thing, in order, and gives each i
     return calls.map((call) => `${about}${call}`)
   })
   const first = [ask(1, 'a'), ask(2, 'b'), ask(1, 'c'), ask(1, 'd'), ask(1, 'e')]
-  expect(runs).toEqual([])
+  // As many as a run takes do not wait for the end of the turn.
+  expect(runs).toEqual([[1, ['a', 'c', 'd']]])
   expect(await Promise.all(first)).toEqual(['1a', '2b', '1c', '1d', '1e'])
   expect(runs).toEqual([
     [1, ['a', 'c', 'd']],
-    [1, ['e']],
     [2, ['b']],
+    [1, ['e']],
   ])
   expect(await ask(1, 'f')).toBe('1f')
   expect(runs).toHaveLength(4)
