@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import { balanceEntries, balanceLimit, userBalances } from '../db/schema/index.ts'
-import { bigints, statement } from '../db/statement.ts'
+import { bigints, statement, uuids, words } from '../db/statement.ts'
 import type { Transaction } from '../db/transactions.ts'
 
 interface BalanceRow {
@@ -24,11 +24,14 @@ const readBalances = statement<{ userIds: string }, BalanceRow>(sql`
   where ${userBalances.userId} = any(${sql.placeholder('userIds')}::text::bigint[])`)
 
 /** Optimistic lock (BAL-6): a row whose version has moved on is not changed, and `require_rows` fails the batch. */
-const changeBalances = statement<{ balances: string; expected: number }, never>(sql`
+const changeBalances = statement<
+  { userIds: string; balances: string; versions: string; expected: number },
+  never
+>(sql`
   with changed as (
     update ${userBalances} set balance = changed.balance, version = changed.version + 1
-    from json_to_recordset(${sql.placeholder('balances')}::text::json)
-      as changed (user_id bigint, balance bigint, version int)
+    from unnest(${sql.placeholder('userIds')}::text::bigint[], ${sql.placeholder('balances')}::text::bigint[],
+        ${sql.placeholder('versions')}::text::int[]) as changed (user_id, balance, version)
     where ${userBalances.userId} = changed.user_id and ${userBalances.version} = changed.version
     returning 1)
   select require_rows((select count(*) from changed), ${sql.placeholder('expected')}::int)`)
@@ -43,11 +46,16 @@ const addBalances = statement<{ balances: string; expected: number }, never>(sql
   select require_rows((select count(*) from added), ${sql.placeholder('expected')}::int)`)
 
 /** In the order given, so that the ids of one user's entries follow the order of the changes. */
-const insertEntries = statement<{ entries: string }, never>(sql`
+const insertEntries = statement<
+  { userIds: string; types: string; amounts: string; balances: string; orderIds: string; times: string },
+  never
+>(sql`
   insert into ${balanceEntries} (user_id, type, amount, balance_after, order_id, created_at)
-  select user_id, type, amount, balance_after, order_id, created_at
-  from json_to_recordset(${sql.placeholder('entries')}::text::json)
-    as entry (user_id bigint, type text, amount bigint, balance_after bigint, order_id uuid, created_at timestamptz)`)
+  select user_id, type, amount, balance_after, order_id, to_timestamp(created_at_ms / 1000)
+  from unnest(${sql.placeholder('userIds')}::text::bigint[], ${sql.placeholder('types')}::text::text[],
+      ${sql.placeholder('amounts')}::text::bigint[], ${sql.placeholder('balances')}::text::bigint[],
+      ${sql.placeholder('orderIds')}::text::uuid[], ${sql.placeholder('times')}::text::double precision[])
+    as entry (user_id, type, amount, balance_after, order_id, created_at_ms)`)
 
 /**
  * The balances of a batch: what they were, and every change as if the members had come one after the other. Nothing is
@@ -101,10 +109,22 @@ export function ledgerOf(rows: BalanceRow[]): Ledger {
       const changed = changes.filter(({ version }) => version !== undefined)
       const added = changes.filter(({ version }) => version === undefined)
       if (changed.length > 0) {
-        tx.write(changeBalances, { balances: JSON.stringify(changed), expected: changed.length })
+        tx.write(changeBalances, {
+          userIds: bigints(changed.map((change) => change.user_id)),
+          balances: bigints(changed.map(({ balance }) => balance)),
+          versions: bigints(changed.map(({ version }) => version as number)),
+          expected: changed.length,
+        })
       }
       if (added.length > 0) tx.write(addBalances, { balances: JSON.stringify(added), expected: added.length })
-      tx.write(insertEntries, { entries: JSON.stringify(entries) })
+      tx.write(insertEntries, {
+        userIds: bigints(entries.map((entry) => entry.user_id)),
+        types: words(entries.map(({ type }) => type)),
+        amounts: bigints(entries.map(({ amount }) => amount)),
+        balances: bigints(entries.map((entry) => entry.balance_after)),
+        orderIds: uuids(entries.map((entry) => entry.order_id)),
+        times: bigints(entries.map((entry) => entry.created_at.getTime())),
+      })
     },
   }
 }

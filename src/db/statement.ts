@@ -25,12 +25,20 @@ export function statement<Params extends Record<string, unknown>, Row>(
   return { text, bind: (values) => fillPlaceholders(params, values) }
 }
 
-/** A list of integers as the text of a Postgres array, for `…::text::bigint[]`. */
+/**
+ * A list of integers as the text of a Postgres array, for `…::text::bigint[]`. Of numbers and ids such lists cost
+ * Postgres a third of what the same cost it as JSON.
+ */
 export function bigints(values: number[]): string {
   return `{${values.join()}}`
 }
 
 /** A list of UUIDs as the text of a Postgres array, for `…::text::uuid[]`. */
-export function uuids(values: string[]): string {
+export function uuids(values: (string | null)[]): string {
+  return `{${values.map((value) => value ?? 'null').join()}}`
+}
+
+/** A list of words of ours (a status, a type), which need no quotes, as the text of an array, for `…::text::text[]`. */
+export function words(values: string[]): string {
   return `{${values.join()}}`
 }

@@ -64,10 +64,10 @@ export async function commitCancellations(
     cancellations.flatMap(({ order }) => (order.couponId === null ? [] : [order.couponId])),
   )
   // Orders come before what placing an order locks, and in the same order from there on.
-  const [locked, products, coupons, fences, ledger, answers] = await Promise.all([
+  const [locked, coupons, products, fences, ledger, answers] = await Promise.all([
     tx.read(lockOrders, { ids: uuids([...new Set(cancellations.map(({ order }) => order.id))]) }),
-    tx.read(lockProducts, { ids: bigints([...productIds]) }),
     couponIds.size === 0 ? [] : tx.read(lockCoupons, { ids: uuids([...couponIds]) }),
+    tx.read(lockProducts, { ids: bigints([...productIds]) }),
     tx.read(findFences, { ids: uuids(cancellations.map(({ id }) => id)) }),
     openLedger(tx, [...new Set(cancellations.map(({ order }) => order.userId))]),
     openAnswerBook(

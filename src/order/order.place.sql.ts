@@ -10,6 +10,7 @@ import {
   products,
 } from '../db/schema/index.ts'
 import { statement } from '../db/statement.ts'
+import type { Product } from '../product/product.ts'
 
 export interface LockedProduct {
   id: number
@@ -27,20 +28,34 @@ export interface LockedCoupon {
   discountValue: number
 }
 
-/** Pessimistic lock (PRD-5): rows in ascending id order. */
+/** Products as they are now, without a lock and without their stock: `takeStock` sees to it that they still are so. */
+export const readProducts = statement<{ ids: string }, Product>(sql`
+  select ${products.id} as "id", ${products.name} as "name", ${products.price} as "price"
+  from ${products}
+  where ${products.id} = any(${sql.placeholder('ids')}::text::bigint[])`)
+
+/**
+ * Pessimistic lock (PRD-5): rows in ascending id order, and coupons before them. With NO KEY, as those who insert lines
+ * hold key-share locks of their products already (of the foreign key), and would else wait for each other in a circle.
+ */
 export const lockProducts = statement<{ ids: string }, LockedProduct>(sql`
   select ${products.id} as "id", ${products.name} as "name", ${products.price} as "price", ${products.stock} as "stock"
   from ${products}
   where ${products.id} = any(${sql.placeholder('ids')}::text::bigint[])
   order by ${products.id}
-  for update`)
+  for no key update`)
 
 /** Fences of recovery: read behind the locks of the products, which recovery takes as well. */
 export const findFences = statement<{ ids: string }, { id: string }>(sql`
   select ${abandonedEntries.id} as "id" from ${abandonedEntries}
   where ${abandonedEntries.id} = any(${sql.placeholder('ids')}::text::uuid[])`)
 
-/** Locks coupons, ids ascending; the policy that goes with each never changes. */
+/** Fails the transaction when recovery has given one of these up (SC001): `findFences` as a condition. */
+export const refuseFenced = statement<{ ids: string }, never>(sql`
+  select require_rows((select count(*) from ${abandonedEntries}
+    where ${abandonedEntries.id} = any(${sql.placeholder('ids')}::text::uuid[])), 0)`)
+
+/** Locks coupons, ids ascending; the policy that goes with each never changes. NO KEY as for products. */
 export const lockCoupons = statement<{ ids: string }, LockedCoupon>(sql`
   select ${coupons.id} as "id", ${coupons.userId} as "userId", ${coupons.status} as "status",
     ${coupons.expiresAt} as "expiresAt", ${couponPolicies.discountType} as "discountType",
@@ -48,7 +63,7 @@ export const lockCoupons = statement<{ ids: string }, LockedCoupon>(sql`
   from ${coupons} join ${couponPolicies} on ${couponPolicies.id} = ${coupons.policyId}
   where ${coupons.id} = any(${sql.placeholder('ids')}::text::uuid[])
   order by ${coupons.id}
-  for update of ${coupons}`)
+  for no key update of ${coupons}`)
 
 /** Sets the stock of locked products. */
 export const setStock = statement<{ stock: string }, never>(sql`
@@ -56,30 +71,81 @@ export const setStock = statement<{ stock: string }, never>(sql`
   from json_to_recordset(${sql.placeholder('stock')}::text::json) as changed (id bigint, stock int)
   where ${products.id} = changed.id`)
 
+/**
+ * Takes units of locked products. Fails the transaction when one has another name or price than it was read with (SC001),
+ * or has not so many units (23514).
+ */
+export const takeStock = statement<
+  { ids: string; names: string; prices: string; units: string; expected: number },
+  never
+>(sql`
+  with changed as (
+    update ${products} set stock = stock - taken.units
+    from rows from (
+      unnest(${sql.placeholder('ids')}::text::bigint[], ${sql.placeholder('prices')}::text::bigint[],
+        ${sql.placeholder('units')}::text::int[]),
+      json_array_elements_text(${sql.placeholder('names')}::text::json)) as taken (id, price, units, name)
+    where ${products.id} = taken.id and ${products.price} = taken.price and ${products.name} = taken.name
+    returning 1)
+  select require_rows((select count(*) from changed), ${sql.placeholder('expected')}::int)`)
+
 export const useCoupons = statement<{ coupons: string }, never>(sql`
   update ${coupons} set status = 'USED', used_at = used.used_at, order_id = used.order_id
   from json_to_recordset(${sql.placeholder('coupons')}::text::json)
     as used (id uuid, used_at timestamptz, order_id uuid)
   where ${coupons.id} = used.id`)
 
-export const insertOrders = statement<{ orders: string }, never>(sql`
-  insert into ${orders} (id, user_id, status, total_amount, discount_amount, final_amount, coupon_id, created_at)
-  select id, "userId", status, "totalAmount", "discountAmount", "finalAmount", "couponId", "createdAt"
-  from json_to_recordset(${sql.placeholder('orders')}::text::json)
-    as o (id uuid, "userId" bigint, status text, "totalAmount" bigint, "discountAmount" bigint, "finalAmount" bigint,
-      "couponId" uuid, "createdAt" timestamptz)`)
+/** Inserts orders with their payments, and events of those that are paid, in the order given: that of the decisions. */
+export const insertPlaced = statement<
+  {
+    ids: string
+    userIds: string
+    statuses: string
+    totals: string
+    discounts: string
+    finals: string
+    couponIds: string
+    paymentIds: string
+    eventIds: string
+    times: string
+    payloads: string
+  },
+  never
+>(sql`
+  with placed as materialized (
+    select *, to_timestamp(created_at_ms / 1000) as created_at
+    from rows from (
+      unnest(${sql.placeholder('ids')}::text::uuid[], ${sql.placeholder('userIds')}::text::bigint[],
+        ${sql.placeholder('statuses')}::text::text[], ${sql.placeholder('totals')}::text::bigint[],
+        ${sql.placeholder('discounts')}::text::bigint[], ${sql.placeholder('finals')}::text::bigint[],
+        ${sql.placeholder('couponIds')}::text::uuid[], ${sql.placeholder('paymentIds')}::text::uuid[],
+        ${sql.placeholder('eventIds')}::text::uuid[], ${sql.placeholder('times')}::text::double precision[]),
+      json_array_elements(${sql.placeholder('payloads')}::text::json))
+      as o (id, user_id, status, total_amount, discount_amount, final_amount, coupon_id, payment_id, event_id,
+        created_at_ms, payload)),
+  ordered as (
+    insert into ${orders} (id, user_id, status, total_amount, discount_amount, final_amount, coupon_id, created_at)
+    select id, user_id, status, total_amount, discount_amount, final_amount, coupon_id, created_at from placed),
+  payment as (
+    insert into ${payments} (id, order_id, status, amount, created_at)
+    select payment_id, id, case status when 'PAID' then 'COMPLETED' else 'FAILED' end, final_amount, created_at
+    from placed)
+  insert into ${outboxEvents} (event_id, type, order_id, occurred_at, payload)
+  select event_id, 'order.paid', id, created_at, payload from placed where status = 'PAID'`)
 
-export const insertItems = statement<{ items: string }, never>(sql`
+/** Inserts the lines of orders; an amount is price times quantity. */
+export const insertItems = statement<
+  { orderIds: string; productIds: string; lines: string; names: string; quantities: string; prices: string },
+  never
+>(sql`
   insert into ${orderItems} (order_id, product_id, line, name, quantity, unit_price, amount)
-  select "orderId", "productId", line, name, quantity, "unitPrice", amount
-  from json_to_recordset(${sql.placeholder('items')}::text::json)
-    as item ("orderId" uuid, "productId" bigint, line int, name text, quantity int, "unitPrice" bigint, amount bigint)`)
-
-export const insertPayments = statement<{ payments: string }, never>(sql`
-  insert into ${payments} (id, order_id, status, amount, created_at)
-  select id, "orderId", status, amount, "createdAt"
-  from json_to_recordset(${sql.placeholder('payments')}::text::json)
-    as payment (id uuid, "orderId" uuid, status text, amount bigint, "createdAt" timestamptz)`)
+  select order_id, product_id, line, name, quantity, unit_price, unit_price * quantity
+  from rows from (
+    unnest(${sql.placeholder('orderIds')}::text::uuid[], ${sql.placeholder('productIds')}::text::bigint[],
+      ${sql.placeholder('lines')}::text::int[], ${sql.placeholder('quantities')}::text::int[],
+      ${sql.placeholder('prices')}::text::bigint[]),
+    json_array_elements_text(${sql.placeholder('names')}::text::json))
+    as item (order_id, product_id, line, quantity, unit_price, name)`)
 
 /** In the order given, which is the order of the decisions. */
 export const insertEvents = statement<{ events: string }, never>(sql`

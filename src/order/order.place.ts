@@ -1,217 +1,148 @@
-import { type Ledger, openLedger } from '../balance/ledger.ts'
-import { type AnswerBook, type IdempotentCall, openAnswerBook, type Replay } from '../db/idempotency.ts'
-import { bigints, uuids } from '../db/statement.ts'
+import { openLedger } from '../balance/ledger.ts'
+import { openAnswerBook } from '../db/idempotency.ts'
+import { bigints, uuids, words } from '../db/statement.ts'
 import type { Transaction } from '../db/transactions.ts'
-import { type Refusal, refuse } from '../errors.ts'
-import type { PlacedEntry } from '../product/stock.ts'
-import type { Line } from '../redis/stock-scripts.ts'
+import {
+  decideOrders,
+  type OrderChanges,
+  type OrderGround,
+  type OrderOutcome,
+  type OrderRequest,
+} from './order.decide.ts'
 import {
   findFences,
-  insertEvents,
   insertItems,
-  insertOrders,
-  insertPayments,
+  insertPlaced,
   type LockedCoupon,
-  type LockedProduct,
   lockCoupons,
   lockProducts,
+  readProducts,
+  refuseFenced,
   setStock,
+  takeStock,
   useCoupons,
 } from './order.place.sql.ts'
-import { discountOf, type Order } from './order.ts'
-
-export type PlacedOrder = { order: Order }
-export type FailedOrder = Refusal<'INSUFFICIENT_BALANCE'> & { order: Order }
-
-/** An order whose stock is reserved, on its way into Postgres. */
-export interface OrderRequest {
-  orderId: string
-  userId: number
-  lines: Line[]
-  couponId: string | null
-  at: Date
-  entries: PlacedEntry[]
-  /** ids made before, as the decision takes neither time nor chance */
-  paymentId: string
-  eventId: string
-  call: IdempotentCall<PlacedOrder | FailedOrder> | undefined
-}
-
-/** What Postgres made of an order. `stale` names the product of which Redis had more than there is. */
-export type OrderOutcome =
-  | PlacedOrder
-  | FailedOrder
-  | Replay
-  | Refusal<
-      | 'PRODUCT_NOT_FOUND'
-      | 'STOCK_INSUFFICIENT'
-      | 'COUPON_NOT_FOUND'
-      | 'COUPON_NOT_AVAILABLE'
-      | 'COUPON_EXPIRED'
-      | 'FINAL_AMOUNT_NOT_POSITIVE'
-      | 'IDEMPOTENCY_KEY_REUSED'
-    >
-  /** recovery took the request for dead and gave its stock back */
-  | { abandoned: true }
-
-/** What a batch of orders is decided from. */
-export interface OrderGround {
-  products: LockedProduct[]
-  coupons: LockedCoupon[]
-  /** ids of requests that recovery has given up */
-  fences: Set<string>
-  ledger: Ledger
-  answers: AnswerBook
-}
 
 /** Writes orders inside `tx`: locks, reads, decides each in the order given, and writes all of them (ORD-4). */
 export async function commitOrders(tx: Transaction, requests: OrderRequest[]): Promise<OrderOutcome[]> {
-  const productIds = new Set(requests.flatMap(({ lines }) => lines.map(({ productId }) => productId)))
-  const couponIds = new Set(requests.flatMap(({ couponId }) => (couponId === null ? [] : [couponId])))
-  const [products, coupons, fences, ledger, answers] = await Promise.all([
-    tx.read(lockProducts, { ids: bigints([...productIds]) }),
-    couponIds.size === 0 ? [] : tx.read(lockCoupons, { ids: uuids([...couponIds]) }),
+  const [coupons, products, fences, ledger, answers] = await Promise.all([
+    lockCouponsOf(tx, requests),
+    tx.read(lockProducts, { ids: bigints(productsOf(requests)) }),
     tx.read(findFences, { ids: uuids(requests.map(({ orderId }) => orderId)) }),
+    ...readUnlocked(tx, requests),
+  ])
+  const ground = { products, coupons, fences: new Set(fences.map(({ id }) => id)), ledger, answers }
+  const { outcomes, changes } = decideOrders(requests, ground)
+  writeOrders(tx, changes)
+  if (changes.stock.size > 0) {
+    tx.write(setStock, {
+      stock: JSON.stringify([...changes.stock].map(([id, left]) => ({ id, stock: left }))),
+    })
+  }
+  writeItems(tx, changes)
+  writeMoney(tx, changes, ground)
+  return outcomes
+}
+
+/**
+ * Writes orders inside `tx` as Redis reserved their stock: all else is read and decided before a product is locked
+ * (PRD-5), and the orders are inserted before that, too. A product that everybody wants is so locked for little more
+ * than COMMIT takes, and batches of it meet only there.
+ *
+ * What was decided holds, or the transaction fails as a whole (`isRuleBroken`), and `commitOrders` decides behind the
+ * locks: when a product has not the units that Redis gave away, or another price; when recovery has given a request up;
+ * when an Idempotency-Key was used meanwhile, or a balance has another version.
+ */
+export async function commitReserved(tx: Transaction, requests: OrderRequest[]): Promise<OrderOutcome[]> {
+  const [coupons, read, ledger, answers] = await Promise.all([
+    lockCouponsOf(tx, requests),
+    tx.read(readProducts, { ids: bigints(productsOf(requests)) }),
+    ...readUnlocked(tx, requests),
+  ])
+  // Redis has seen to the stock; here it is only counted.
+  const products = read.map((product) => ({ ...product, stock: endlessStock }))
+  const ground = { products, coupons, fences: new Set<string>(), ledger, answers }
+  const { outcomes, changes } = decideOrders(requests, ground)
+  if (changes.orders.length === 0) return outcomes
+  writeOrders(tx, changes)
+  tx.write(lockProducts, { ids: bigints(productsOf(requests)) })
+  tx.write(refuseFenced, { ids: uuids(requests.map(({ orderId }) => orderId)) })
+  tx.write(takeStock, {
+    ids: bigints(read.map(({ id }) => id)),
+    names: JSON.stringify(read.map(({ name }) => name)),
+    prices: bigints(read.map(({ price }) => price)),
+    units: bigints(read.map(({ id }) => endlessStock - (changes.stock.get(id) ?? endlessStock))),
+    expected: read.length,
+  })
+  writeItems(tx, changes)
+  writeMoney(tx, changes, ground)
+  return outcomes
+}
+
+/** More units than the lines of a batch can ask for. */
+const endlessStock = Number.MAX_SAFE_INTEGER
+
+async function lockCouponsOf(tx: Transaction, requests: OrderRequest[]): Promise<LockedCoupon[]> {
+  const ids = new Set(requests.flatMap(({ couponId }) => (couponId === null ? [] : [couponId])))
+  return ids.size === 0 ? [] : tx.read(lockCoupons, { ids: uuids([...ids]) })
+}
+
+/** What no lock is taken for: balances, which have versions, and kept answers, which have a primary key. */
+function readUnlocked(tx: Transaction, requests: OrderRequest[]) {
+  return [
     openLedger(tx, [...new Set(requests.map(({ userId }) => userId))]),
     openAnswerBook(
       tx,
       requests.map(({ call }) => call),
     ),
-  ])
-  const ground = { products, coupons, fences: new Set(fences.map(({ id }) => id)), ledger, answers }
-  const { outcomes, changes } = decideOrders(requests, ground)
-  if (changes.orders.length > 0) writeOrders(tx, changes)
+  ] as const
+}
+
+function productsOf(requests: OrderRequest[]): number[] {
+  return [...new Set(requests.flatMap(({ lines }) => lines.map(({ productId }) => productId)))]
+}
+
+/** Writes the orders of a batch with their payments and events. */
+function writeOrders(tx: Transaction, changes: OrderChanges): void {
+  if (changes.orders.length === 0) return
+  const placed = changes.orders.map(({ order }) => order)
+  tx.write(insertPlaced, {
+    ids: uuids(placed.map(({ id }) => id)),
+    userIds: bigints(placed.map(({ userId }) => userId)),
+    statuses: words(placed.map(({ status }) => status)),
+    totals: bigints(placed.map(({ totalAmount }) => totalAmount)),
+    discounts: bigints(placed.map(({ discountAmount }) => discountAmount)),
+    finals: bigints(placed.map(({ finalAmount }) => finalAmount)),
+    couponIds: uuids(placed.map(({ couponId }) => couponId)),
+    paymentIds: uuids(placed.map(({ payment }) => payment.id)),
+    eventIds: uuids(changes.orders.map(({ request }) => request.eventId)),
+    times: bigints(placed.map(({ createdAt }) => createdAt.getTime())),
+    payloads: `[${changes.orders.map(({ text }) => text).join()}]`,
+  })
+}
+
+/**
+ * Writes the lines of a batch, behind the locks of their products: in front of them the foreign key would lock each
+ * product beside those who hold it, and Postgres keep lists of who does.
+ */
+function writeItems(tx: Transaction, { orders }: OrderChanges): void {
+  const lines = orders.flatMap(({ order }) =>
+    order.items.map((item, line) => ({ ...item, orderId: order.id, line })),
+  )
+  if (lines.length === 0) return
+  tx.write(insertItems, {
+    orderIds: uuids(lines.map(({ orderId }) => orderId)),
+    productIds: bigints(lines.map(({ productId }) => productId)),
+    lines: bigints(lines.map(({ line }) => line)),
+    names: JSON.stringify(lines.map(({ name }) => name)),
+    quantities: bigints(lines.map(({ quantity }) => quantity)),
+    prices: bigints(lines.map(({ unitPrice }) => unitPrice)),
+  })
+}
+
+/** Writes what stands behind the locks of the products, in all that lock them: coupons, balances, kept answers. */
+function writeMoney(tx: Transaction, { usedCoupons }: OrderChanges, { ledger, answers }: OrderGround): void {
+  if (usedCoupons.length > 0) tx.write(useCoupons, { coupons: JSON.stringify(usedCoupons) })
   ledger.write(tx)
   answers.write(tx)
-  return outcomes
-}
-
-interface OrderChanges {
-  orders: { order: Order; request: OrderRequest }[]
-  stock: Map<number, number>
-  usedCoupons: { id: string; used_at: Date; order_id: string }[]
-}
-
-/** Decides orders from the locked rows, as if they had come one after the other. */
-export function decideOrders(
-  requests: OrderRequest[],
-  ground: OrderGround,
-): { outcomes: OrderOutcome[]; changes: OrderChanges } {
-  const { ledger, answers, fences } = ground
-  const products = new Map(ground.products.map((product) => [product.id, { ...product }]))
-  const coupons = new Map(ground.coupons.map((coupon) => [coupon.id, { ...coupon }]))
-  const changes: OrderChanges = { orders: [], stock: new Map(), usedCoupons: [] }
-
-  function decide(request: OrderRequest): OrderOutcome {
-    const { orderId, userId, at, call } = request
-    if (fences.has(orderId)) return { abandoned: true }
-    const answered = answers.find(call)
-    if (answered) return answered
-
-    const items: Order['items'] = []
-    for (const { productId, quantity } of request.lines) {
-      const product = products.get(productId)
-      if (!product) return refuse('PRODUCT_NOT_FOUND', undefined, { productId })
-      if (product.stock < quantity) {
-        return refuse('STOCK_INSUFFICIENT', undefined, { productId, available: product.stock })
-      }
-      const { name, price: unitPrice } = product
-      items.push({ productId, name, quantity, unitPrice, amount: unitPrice * quantity })
-    }
-    const totalAmount = items.reduce((sum, item) => sum + item.amount, 0)
-    const coupon = request.couponId === null ? undefined : coupons.get(request.couponId)
-    if (request.couponId !== null) {
-      const refusal = refuseCoupon(coupon, userId, at)
-      if (refusal) return refusal
-    }
-    const discountAmount = coupon ? discountOf(coupon, totalAmount) : 0
-    const finalAmount = totalAmount - discountAmount
-    if (finalAmount <= 0) return refuse('FINAL_AMOUNT_NOT_POSITIVE')
-
-    const isPaid = ledger.enter({ userId, type: 'USE', amount: finalAmount, orderId, at })
-    const order: Order = {
-      id: orderId,
-      userId,
-      status: isPaid ? 'PAID' : 'FAILED',
-      items,
-      totalAmount,
-      discountAmount,
-      finalAmount,
-      couponId: request.couponId,
-      payment: {
-        id: request.paymentId,
-        type: 'BALANCE',
-        status: isPaid ? 'COMPLETED' : 'FAILED',
-        amount: finalAmount,
-      },
-      createdAt: at,
-    }
-    changes.orders.push({ order, request })
-    if (!isPaid) {
-      const failed = insufficientBalance(order, ledger.balanceOf(userId))
-      answers.keep(call, failed, at)
-      return failed
-    }
-    for (const { productId, quantity } of items) {
-      const product = products.get(productId) as LockedProduct
-      product.stock -= quantity
-      changes.stock.set(productId, product.stock)
-    }
-    if (coupon) {
-      coupon.status = 'USED'
-      changes.usedCoupons.push({ id: coupon.id, used_at: at, order_id: orderId })
-    }
-    answers.keep(call, { order }, at)
-    return { order }
-  }
-
-  return { outcomes: requests.map(decide), changes }
-}
-
-/** Why a coupon cannot be used by this user now (CPN-5, CPN-6), or undefined. */
-function refuseCoupon(coupon: LockedCoupon | undefined, userId: number, at: Date) {
-  if (coupon?.userId !== userId) return refuse('COUPON_NOT_FOUND')
-  if (coupon.status === 'USED' || coupon.status === 'CANCELED') {
-    return refuse('COUPON_NOT_AVAILABLE', `The coupon is ${coupon.status}.`)
-  }
-  if (coupon.status === 'EXPIRED' || coupon.expiresAt <= at) return refuse('COUPON_EXPIRED')
-  return undefined
-}
-
-function insufficientBalance(order: Order, balance: number): FailedOrder {
-  return {
-    ...refuse('INSUFFICIENT_BALANCE', undefined, { orderId: order.id, balance, required: order.finalAmount }),
-    order,
-  }
-}
-
-function writeOrders(tx: Transaction, { orders, stock, usedCoupons }: OrderChanges): void {
-  const paid = orders.filter(({ order }) => order.status === 'PAID')
-  if (stock.size > 0)
-    tx.write(setStock, { stock: JSON.stringify([...stock].map(([id, left]) => ({ id, stock: left }))) })
-  if (usedCoupons.length > 0) tx.write(useCoupons, { coupons: JSON.stringify(usedCoupons) })
-  tx.write(insertOrders, { orders: JSON.stringify(orders.map(({ order }) => order)) })
-  tx.write(insertItems, {
-    items: JSON.stringify(
-      orders.flatMap(({ order }) => order.items.map((item, line) => ({ ...item, orderId: order.id, line }))),
-    ),
-  })
-  tx.write(insertPayments, {
-    payments: JSON.stringify(
-      orders.map(({ order }) => ({ ...order.payment, orderId: order.id, createdAt: order.createdAt })),
-    ),
-  })
-  if (paid.length > 0) {
-    tx.write(insertEvents, {
-      events: JSON.stringify(
-        paid.map(({ order, request }) => ({
-          eventId: request.eventId,
-          type: 'order.paid',
-          orderId: order.id,
-          occurredAt: order.createdAt,
-          payload: order,
-        })),
-      ),
-    })
-  }
 }

@@ -18,7 +18,7 @@ import {
 } from '../http/openapi.ts'
 import { pageOf, pageQuery, readCursor, toPage } from '../http/paging.ts'
 import { problem } from '../http/problem.ts'
-import type { PlacedOrder } from './order.place.ts'
+import type { PlacedOrder } from './order.decide.ts'
 import type { Order } from './order.ts'
 import type { Orders } from './orders.ts'
 
@@ -154,7 +154,7 @@ export function addOrderRoutes(
       userId,
       body,
       run: (call) => orders.place({ userId, lines: items, couponId }, call),
-      render: ({ order }) => ({ status: 201, answer: JSON.stringify(order) }),
+      render: ({ text }) => ({ status: 201, answer: text }),
     })
   })
 

@@ -45,6 +45,11 @@ export function orderOf(row: OrderRow, items: OrderItemRow[], payment: PaymentRo
   }
 }
 
+/** An order as JSON. With its time as text: JSON of an object with a Date in it takes V8 twice as long. */
+export function textOf(order: Order): string {
+  return JSON.stringify({ ...order, createdAt: order.createdAt.toISOString() })
+}
+
 /** What a coupon takes off a total, won: its value, or a percentage rounded down to a won. */
 export function discountOf(
   coupon: { discountType: 'AMOUNT' | 'PERCENT'; discountValue: number },

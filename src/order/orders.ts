@@ -1,5 +1,5 @@
 import type { MemberResult } from '../commit/group-commit.ts'
-import { classifyFailure, isLostRace } from '../db/failure.ts'
+import { classifyFailure, isLostRace, trusting } from '../db/failure.ts'
 import type { IdempotentCall } from '../db/idempotency.ts'
 import type { Transaction } from '../db/transactions.ts'
 import type { Deps } from '../deps.ts'
@@ -9,13 +9,8 @@ import type { PlacedSettlement, Stock } from '../product/stock.ts'
 import type { Line } from '../redis/stock-scripts.ts'
 import { createObservedCommit } from '../telemetry/observed-commit.ts'
 import { type Cancellation, type CancelOutcome, commitCancellations } from './order.cancel.ts'
-import {
-  commitOrders,
-  type FailedOrder,
-  type OrderOutcome,
-  type OrderRequest,
-  type PlacedOrder,
-} from './order.place.ts'
+import type { FailedOrder, OrderOutcome, OrderRequest, PlacedOrder } from './order.decide.ts'
+import { commitOrders, commitReserved } from './order.place.ts'
 import { findOrder, listOrders } from './order.sql.ts'
 import type { Order } from './order.ts'
 
@@ -38,7 +33,11 @@ export function createOrders(deps: Deps & { stock: Stock; onEvents: () => void }
     'order',
     {
       ...commitOptions,
-      commit: (requests) => commit((tx) => commitOrders(tx, requests)),
+      commit: (requests) =>
+        trusting(
+          () => commit((tx) => commitReserved(tx, requests)),
+          () => commit((tx) => commitOrders(tx, requests)),
+        ),
       settle: (requests, results) =>
         stock.settle(requests.flatMap((request, index) => settlePlaced(request, results[index]))),
       classify: classifyFailure,

@@ -33,7 +33,15 @@ const day = new Intl.DateTimeFormat('en-CA', {
   day: '2-digit',
 })
 
-/** The day in Asia/Seoul as yyyymmdd. Korea has kept UTC+9 without daylight saving since 1988. */
+const hourMs = 3_600_000
+let lastHour = { hour: Number.NaN, day: '' }
+
+/**
+ * The day in Asia/Seoul as yyyymmdd. Korea has kept UTC+9 without daylight saving since 1988. Days begin with an hour, so
+ * the one of the hour asked for last is kept: to format a date costs more than all else that is done with an order here.
+ */
 export function seoulDay(at: Date): string {
-  return day.format(at).replaceAll('-', '')
+  const hour = Math.floor(at.getTime() / hourMs)
+  if (lastHour.hour !== hour) lastHour = { hour, day: day.format(at).replaceAll('-', '') }
+  return lastHour.day
 }

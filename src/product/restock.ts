@@ -10,7 +10,7 @@ export const maxStock = 1_000_000_000
 
 const lockProduct = statement<{ id: number }, { stock: number }>(sql`
   select ${products.stock} as "stock" from ${products} where ${products.id} = ${sql.placeholder('id')}::bigint
-  for update`)
+  for no key update`)
 
 const findFence = statement<{ id: string }, { id: string }>(sql`
   select ${abandonedEntries.id} as "id" from ${abandonedEntries}

@@ -33,7 +33,7 @@ export interface StockRecovery {
 /** The same locks as placing and cancelling take, so that neither can commit between the look and the fence. */
 const lockProducts = statement<{ ids: string }, never>(sql`
   select 1 from ${products} where ${products.id} = any(${sql.placeholder('ids')}::text::bigint[])
-  order by ${products.id} for update`)
+  order by ${products.id} for no key update`)
 
 interface KnownOrder {
   id: string

@@ -2,14 +2,14 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { ledgerOf } from '../../src/balance/ledger.ts'
 import { type AnswerBook, type IdempotentCall, openAnswerBook } from '../../src/db/idempotency.ts'
-import type { LockedCoupon, LockedProduct } from '../../src/order/order.place.sql.ts'
 import {
   decideOrders,
   type FailedOrder,
   type OrderOutcome,
   type OrderRequest,
   type PlacedOrder,
-} from '../../src/order/order.place.ts'
+} from '../../src/order/order.decide.ts'
+import type { LockedCoupon, LockedProduct } from '../../src/order/order.place.sql.ts'
 import { type Harness, startHarness } from '../setup/harness.ts'
 
 const seed = Number(process.env.TEST_SEED ?? Date.now() % 2 ** 31)

@@ -1,16 +1,20 @@
 import type { ReservedSql } from 'postgres'
 import { type Harness, until } from './harness.ts'
 
-/** Takes a lock in a transaction, so that others wait for it. Gives the function that lets go. */
+/**
+ * Takes a lock in a transaction, so that others wait for it. Gives the function that lets go: with nothing done, or with
+ * what is done by the one who holds it.
+ */
 export async function holding(
   { sql }: Harness,
   lock: (connection: ReservedSql) => Promise<unknown>,
-): Promise<() => Promise<void>> {
+): Promise<(done?: (connection: ReservedSql) => Promise<unknown>) => Promise<void>> {
   const connection = await sql.reserve()
   await connection`begin`
   await lock(connection)
-  return async () => {
-    await connection`rollback`
+  return async (done) => {
+    await done?.(connection)
+    await (done ? connection`commit` : connection`rollback`)
     connection.release()
   }
 }

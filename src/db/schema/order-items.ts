@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm'
-import { bigint, check, index, integer, pgTable, primaryKey, text, uuid } from 'drizzle-orm/pg-core'
+import { bigint, check, integer, pgTable, primaryKey, text, uuid } from 'drizzle-orm/pg-core'
 import { orders } from './orders.ts'
 import { products } from './products.ts'
 
@@ -22,7 +22,6 @@ export const orderItems = pgTable(
   },
   (table) => [
     primaryKey({ columns: [table.orderId, table.productId] }),
-    index('order_items_product').on(table.productId),
     check('order_items_quantity', sql`${table.quantity} > 0`),
     check(
       'order_items_amount',

@@ -29,7 +29,9 @@ export const orders = pgTable(
     ),
     // The sales of a day are counted from here when Redis has lost them.
     index('orders_paid_by_day').on(table.createdAt).where(sql`${table.status} = 'PAID'`),
-    uniqueIndex('orders_one_live_per_coupon').on(table.couponId).where(sql`${table.status} = 'PAID'`),
+    uniqueIndex('orders_one_live_per_coupon')
+      .on(table.couponId)
+      .where(sql`${table.status} = 'PAID' and ${table.couponId} is not null`),
     check('orders_user', sql`${table.userId} > 0`),
     check('orders_status', sql`${table.status} in ('PAID', 'FAILED', 'CANCELED')`),
     check('orders_total', sql`${table.totalAmount} > 0`),

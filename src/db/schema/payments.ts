@@ -1,5 +1,5 @@
 import { sql } from 'drizzle-orm'
-import { bigint, check, pgTable, text, timestamp, unique, uuid } from 'drizzle-orm/pg-core'
+import { bigint, check, pgTable, text, timestamp, uuid } from 'drizzle-orm/pg-core'
 import { orders } from './orders.ts'
 
 export const paymentStatuses = ['COMPLETED', 'FAILED', 'CANCELED'] as const
@@ -9,9 +9,10 @@ export type PaymentStatus = (typeof paymentStatuses)[number]
 export const payments = pgTable(
   'payments',
   {
-    id: uuid().primaryKey(),
+    /** for people to refer to: nothing looks for it */
+    id: uuid().notNull(),
     orderId: uuid('order_id')
-      .notNull()
+      .primaryKey()
       .references(() => orders.id),
     type: text({ enum: ['BALANCE'] })
       .notNull()
@@ -21,7 +22,6 @@ export const payments = pgTable(
     createdAt: timestamp('created_at', { withTimezone: true, precision: 3 }).notNull(),
   },
   (table) => [
-    unique('payments_order').on(table.orderId),
     check('payments_type', sql`${table.type} = 'BALANCE'`),
     check('payments_status', sql`${table.status} in ('COMPLETED', 'FAILED', 'CANCELED')`),
     check('payments_amount', sql`${table.amount} > 0`),
