@@ -3,6 +3,7 @@ import { sql } from 'drizzle-orm'
 import type { Logger } from 'pino'
 import { openDatabase } from './db/client.ts'
 import { openTransactions } from './db/transactions.ts'
+import { createTrusting } from './db/trusting.ts'
 import type { Env } from './env.ts'
 import { createLog } from './log.ts'
 import { openRedis } from './redis/client.ts'
@@ -76,6 +77,7 @@ export function openDeps(env: Env, ambient: Ambient = {}) {
     now: ambient.now ?? Date.now,
     newId: ambient.newId ?? randomUUIDv7,
     random,
+    trusting: createTrusting(env.COMMIT_MAX_BATCH),
     /** what all group commits have in common */
     commitOptions: {
       maxBatch: env.COMMIT_MAX_BATCH,

@@ -1,4 +1,4 @@
-import { classifyFailure, trusting } from '../db/failure.ts'
+import { classifyFailure } from '../db/failure.ts'
 import type { Deps } from '../deps.ts'
 import { type Refusal, refuse, Unavailable } from '../errors.ts'
 import { givenBack } from '../redis/coupon-scripts.ts'
@@ -17,7 +17,7 @@ export type Coupons = ReturnType<typeof createCoupons>
 
 /** The coupon domain: everything that routes, worker and scripts do with coupons. */
 export function createCoupons(deps: Deps) {
-  const { db, redis, scripts, transactions, log, now, tracing } = deps
+  const { db, redis, scripts, transactions, trusting, log, now, tracing } = deps
   const policies = createPolicies(db, now)
   const loader = createPolicyLoader(deps)
 

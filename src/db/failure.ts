@@ -58,20 +58,3 @@ export function isLostRace(error: unknown): boolean {
 export function isRuleBroken(error: unknown): boolean {
   return error instanceof postgres.PostgresError && (error.code === lostRace || /^23/.test(error.code))
 }
-
-/**
- * Commits what Redis decided as it is (`commit`). Where that breaks a rule of Postgres, nothing of it is there, and
- * `decide` is to find out from locked rows what becomes of each: Redis was wrong, a member is there already, or somebody
- * was faster.
- */
-export async function trusting<Result>(
-  commit: () => Promise<Result>,
-  decide: () => Promise<Result>,
-): Promise<Result> {
-  try {
-    return await commit()
-  } catch (error) {
-    if (!isRuleBroken(error)) throw error
-    return decide()
-  }
-}

@@ -1,5 +1,5 @@
 import type { MemberResult } from '../commit/group-commit.ts'
-import { classifyFailure, isLostRace, trusting } from '../db/failure.ts'
+import { classifyFailure, isLostRace } from '../db/failure.ts'
 import type { IdempotentCall } from '../db/idempotency.ts'
 import type { Transaction } from '../db/transactions.ts'
 import type { Deps } from '../deps.ts'
@@ -18,7 +18,7 @@ export type Orders = ReturnType<typeof createOrders>
 
 /** The order domain: place, cancel, look at. `onEvents` is told after a commit that wrote events; it must not throw. */
 export function createOrders(deps: Deps & { stock: Stock; onEvents: () => void }) {
-  const { db, transactions, stock, onEvents, now, newId, commitOptions, tracing } = deps
+  const { db, transactions, trusting, stock, onEvents, now, newId, commitOptions, tracing } = deps
 
   /** Commits a batch, and tells of its events once they are there to be read. */
   async function commit<Outcome extends object>(
