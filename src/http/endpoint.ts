@@ -31,24 +31,37 @@ export function createEndpoint(
   const within = access.within[audience]
   const admit = audience === 'user' ? access.admit : undefined
 
-  async function answer(c: Context<HttpEnv>, next: Next): Promise<Response> {
-    const refusal = (isWrite ? refuseBody(c) : undefined) ?? (enter ? await enter(c) : undefined)
+  // Not async, and waiting only for what takes time: most requests have one thing to wait for before their handler, the
+  // body, or nothing.
+  function answer(c: Context<HttpEnv>, next: Next): Response | Promise<Response> {
+    const refusal = isWrite ? refuseBody(c) : undefined
     if (refusal) return refusal
+    const entered = enter?.(c)
+    if (entered instanceof Promise) return entered.then((refused) => refused ?? validate(c, next))
+    return entered ?? validate(c, next)
+  }
+
+  function validate(c: Context<HttpEnv>, next: Next): Response | Promise<Response> {
     const faults: Fault[] = []
     if (query) take(c, 'query', query, singles(c.req.queries()), faults)
     if (params) take(c, 'param', params, c.req.param(), faults)
-    if (json) {
-      const read = await readJson(c)
+    if (!json) return handle(c, next, faults)
+    return readJson(c).then((read) => {
       if (read instanceof Response) return read
       take(c, 'json', json, read.value, faults)
-    }
+      return handle(c, next, faults)
+    })
+  }
+
+  function handle(c: Context<HttpEnv>, next: Next, faults: Fault[]): Response | Promise<Response> {
     if (faults.length > 0) return invalid(c, faults)
-    return (admit && (await admit(c, userIdsOf(c)))) ?? handler(c, next)
+    return admit ? admit(c, userIdsOf(c)).then((refusal) => refusal ?? handler(c, next)) : handler(c, next)
   }
 
   return function endpoint(c, next) {
     c.env.route = path
-    return within ? within(answer(c, next), () => late(c)) : answer(c, next)
+    const made = answer(c, next)
+    return within && made instanceof Promise ? within(made, () => late(c)) : made
   }
 }
 
