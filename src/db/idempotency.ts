@@ -94,6 +94,8 @@ export async function openAnswerBook(tx: Transaction, calls: (CallId | undefined
       added.push({ user_id: userId, route, key, fingerprint, status, answer, created_at: at })
     },
     write(tx) {
+      // Ascending, so that two batches with the same keys meet in the same order.
+      added.sort((a, b) => a.user_id - b.user_id || (a.key < b.key ? -1 : 1))
       if (added.length > 0) tx.write(insertKept, { kept: JSON.stringify(added) })
     },
   }

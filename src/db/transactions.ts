@@ -72,7 +72,8 @@ interface Lane {
 export function openTransactions(settings: TransactionsSettings): Transactions {
   const common = connectionOptions(settings.timeoutMs, settings.applicationName)
   // Each statement of a transaction finds its rows by an index. Without statistics (a new table that grows by the
-  // thousand a second) Postgres would rather read the whole table for each batch: four times the CPU time.
+  // thousand a second) Postgres would rather read the whole table for each batch: four times the CPU time. So there is
+  // one plan, and nothing to be gained by planning anew for the parameters of each batch.
   const byIndex = {
     enable_seqscan: 'off',
     enable_hashjoin: 'off',
@@ -235,12 +236,22 @@ async function transact<Result>(
       ? new NotCommitted(reason.message, { cause: reason.cause })
       : new NotCommitted('the transaction broke off before its COMMIT', { cause: reason })
   }
+  const statements = [...sent]
   const committed = send('commit', [], false)
+  const answers = await Promise.allSettled(statements)
   await Promise.allSettled(sent)
-  for (const answer of sent) await answer
+  const failed = answers.find((answer) => answer.status === 'rejected')
+  if (failed) throw rolledBack(failed.reason)
   // COMMIT of a failed transaction succeeds as a ROLLBACK.
   if ((await committed).command !== 'COMMIT') throw new Error('The transaction was rolled back')
   return result
+}
+
+/** What the server answered to a statement before COMMIT, such as a deadline on its side: COMMIT then does nothing. */
+function rolledBack(reason: unknown): unknown {
+  return reason instanceof postgres.PostgresError && classifyFailure(reason) === 'unknown'
+    ? new NotCommitted('a statement before COMMIT was refused', { cause: reason })
+    : reason
 }
 
 function isRefusedAfterFailure(error: unknown): boolean {

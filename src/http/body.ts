@@ -4,6 +4,8 @@ import { type HttpEnv, headerOf } from './frame.ts'
 import { invalid, problem } from './problem.ts'
 
 const maxBodyBytes = 64 * 1024
+/** Takes a byte order mark away. */
+const utf8 = new TextDecoder()
 const json = /^application\/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?$/i
 
 /**
@@ -21,8 +23,9 @@ export function refuseBody(c: Context<HttpEnv>): Response | undefined {
 
 /** Reads the body of a write that `refuseBody` let pass. Nothing reads as `{}`: the schema says what is missing. */
 export async function readJson(c: Context<HttpEnv>): Promise<{ value: unknown } | Response> {
-  const text = isAnnounced(c) ? await textOf(c) : await readUpToLimit(c.req.raw.body)
-  if (text === undefined) return tooLarge(c)
+  const hasLength = isAnnounced(c)
+  const text = hasLength ? await textOf(c) : await readUpToLimit(c.req.raw.body)
+  if (text === undefined) return hasLength ? brokenOff(c) : tooLarge(c)
   if (text === '') return { value: {} }
   try {
     return { value: JSON.parse(text) }
@@ -36,18 +39,24 @@ function isAnnounced(c: Context<HttpEnv>): boolean {
   return headerOf(c, 'content-length') !== undefined && headerOf(c, 'transfer-encoding') === undefined
 }
 
-/** The text of a body of announced length. From the server's own message, where there is one, it is cheap. */
-function textOf({ env, req }: Context<HttpEnv>): Promise<string> {
+/**
+ * The text of a body of announced length, or undefined when the client went away before its end. From the server's own
+ * message, where there is one, it is cheap.
+ */
+function textOf({ env, req }: Context<HttpEnv>): Promise<string | undefined> {
   const { incoming } = env
   if (!incoming) return req.raw.text()
-  return new Promise((resolve, reject) => {
+  return new Promise((resolve) => {
     let body: Buffer | undefined
+    const breakOff = () => resolve(undefined)
+    // It may have gone while its token was looked at; nothing is told of that any more.
+    if (incoming.destroyed) return breakOff()
     incoming.on('data', (chunk: Buffer) => {
       body = body ? Buffer.concat([body, chunk]) : chunk
     })
-    incoming.on('end', () => resolve(body?.toString() ?? ''))
-    // Also when the client goes away in the middle of it.
-    incoming.on('error', reject)
+    incoming.on('end', () => resolve(body ? utf8.decode(body) : ''))
+    incoming.on('error', breakOff)
+    incoming.on('close', breakOff)
   })
 }
 
@@ -68,7 +77,12 @@ async function readUpToLimit(body: ReadableStream<Uint8Array> | null): Promise<s
     if (bytes > maxBodyBytes) return undefined
     chunks.push(chunk)
   }
-  return new TextDecoder().decode(Buffer.concat(chunks))
+  return utf8.decode(Buffer.concat(chunks))
+}
+
+/** Nobody is there to read this; it keeps what came of the body from being taken for all of it. */
+function brokenOff(c: Context<HttpEnv>): Response {
+  return invalid(c, [{ path: '', message: 'The body ended early' }])
 }
 
 function tooLarge(c: Context<HttpEnv>): Response {

@@ -54,12 +54,14 @@ function under<Value>(map: Map<string, Value>, key: string, otherwise: Value): V
 
 /** `/v1/orders` of `/v1/orders/:orderId/cancel`. */
 function startOf(path: string): string {
-  return path.slice(0, path.indexOf('/', path.indexOf('/', 1) + 1))
+  const end = path.indexOf('/', path.indexOf('/', 1) + 1)
+  return end === -1 ? path : path.slice(0, end)
 }
 
 function patternOf<Handler>(path: string, handler: Handler): Pattern<Handler> {
   const names = [...path.matchAll(/:(\w+)/g)].map(([, name]) => name as string)
   const source = path.replaceAll('.', String.raw`\.`).replaceAll(/:\w+/g, '([^/]+)')
+  if (/:/.test(startOf(path))) throw new Error(`${path}: the first two segments must be fixed`)
   if (/[*{}?]/.test(path)) throw new Error(`${path}: only whole segments can be parameters`)
   const indexes = Object.fromEntries(names.map((name, index) => [name, index + 1]))
   return { regExp: new RegExp(`^${source}$`), handlers: [[handler, indexes]] }

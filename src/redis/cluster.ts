@@ -33,9 +33,13 @@ export function openCluster(
     scripts,
     enableAutoPipelining: true,
     // The first argument of these is the number of their keys, and would be taken for the key that says where to.
-    autoPipeliningIgnoredCommands: Object.entries(scripts).flatMap(([name, { numberOfKeys }]) =>
-      numberOfKeys === undefined ? [name] : [],
-    ),
+    // Those that have been gathered gain nothing by it either.
+    autoPipeliningIgnoredCommands: [
+      ...Object.entries(scripts).flatMap(([name, { numberOfKeys }]) =>
+        numberOfKeys === undefined ? [name] : [],
+      ),
+      'hmget',
+    ],
     enableOfflineQueue: false,
     // A replica may lack what its master has acknowledged.
     scaleReads: 'master',

@@ -3,12 +3,17 @@ import { type AddressInfo, createServer } from 'node:net'
 import { sql } from 'drizzle-orm'
 import postgres from 'postgres'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest'
-import { classifyFailure, isDatabaseUnavailable } from '../../src/db/failure.ts'
+import { classifyFailure, isDatabaseUnavailable, NotCommitted } from '../../src/db/failure.ts'
 import { statement } from '../../src/db/statement.ts'
 import { openTransactions, type Transactions, type TransactionsSettings } from '../../src/db/transactions.ts'
 import { Unavailable } from '../../src/errors.ts'
 import { insertEntry, insertEntryToo, lockEntry, openEntries, whereAmI } from './entries.ts'
 import { type Cut, openProxy } from './postgres-proxy.ts'
+
+/** Has this transaction wait for a lock for a tenth of a second at most. */
+const shortPatience = statement<Record<string, never>, never>(
+  sql`select set_config('lock_timeout', '100', true)`,
+)
 
 let entries: Awaited<ReturnType<typeof openEntries>>
 let proxy: Awaited<ReturnType<typeof openProxy>>
@@ -306,6 +311,31 @@ describe('a lock held elsewhere', () => {
     }
     expect(await transactions.run((tx) => tx.read(lockEntry, { id: 1 }))).toEqual([{ id: 1 }])
     expect(await entries.ids()).toEqual([1, 2])
+    expect(transactions.stats()).toEqual({ waiting: 0, busy: 0 })
+  })
+
+  it('is known to have undone a transaction whose COMMIT was behind it: Postgres gave up and said so', async () => {
+    await entries.admin`insert into entries values (1, 'held elsewhere')`
+    // The client's own deadline never comes: the one on the side of the server is set by the transaction.
+    const transactions = open({ timeoutMs: 30_000 })
+    const holder = await entries.admin.reserve()
+    try {
+      await holder`begin`
+      await holder`select from entries where id = 1 for update`
+      const reason = await reasonOf(
+        transactions.run(async (tx) => {
+          tx.write(shortPatience, {})
+          tx.write(insertEntry, { id: 2, body: 'x' })
+          tx.write(lockEntry, { id: 1 })
+        }),
+      )
+      expectUnavailable(reason, 'final')
+      expect(reason).toBeInstanceOf(NotCommitted)
+    } finally {
+      await holder`rollback`
+      holder.release()
+    }
+    expect(await entries.ids()).toEqual([1])
     expect(transactions.stats()).toEqual({ waiting: 0, busy: 0 })
   })
 

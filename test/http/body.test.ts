@@ -1,9 +1,9 @@
 import { once } from 'node:events'
 import { request as httpRequest, type OutgoingHttpHeaders, type Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { type AddressInfo, connect } from 'node:net'
 import { createAdaptorServer } from '@hono/node-server'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type Harness, startHarness } from '../setup/harness.ts'
+import { type Harness, startHarness, until } from '../setup/harness.ts'
 
 const path = '/v1/coupon-policies/1/issue'
 const maxBytes = 64 * 1024
@@ -183,3 +183,27 @@ describe('content', () => {
     expect(status).toBe(400)
   })
 })
+
+describe('a client that goes away in the middle of its body', () => {
+  it('[ALL-3] is taken for nothing, though what came of it is valid by itself', async () => {
+    const policyId = await harness.policy()
+    const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
+    const head = `POST /v1/coupon-policies/${policyId}/issue HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n`
+    const before = await refused()
+    socket.write(`${head}Content-Length: 40\r\n\r\n{"userId":77}`)
+    // Half of a connection: all that was sent arrives, and then its end.
+    socket.end()
+    await until('the answer to nobody', async () => (await refused()) === before + 1)
+    expect(await harness.sql`select from coupons where policy_id = ${policyId}`).toEqual([])
+    expect((await harness.get(`/v1/coupon-policies/${policyId}`)).body.remainingQuantity).toBe(10)
+  })
+})
+
+/** Invalid requests for coupons so far, as the metrics count them. */
+async function refused(): Promise<number> {
+  const text = await harness.deps.metrics.scrape()
+  const line = text
+    .split('\n')
+    .find((each) => each.startsWith('seonchak_http_requests_total') && /issue".*VALIDATION_FAILED/.test(each))
+  return Number(line?.split(' ').at(-1) ?? 0)
+}

@@ -78,6 +78,9 @@ describe('the router', () => {
   })
 
   it('refuses at start what it cannot match', () => {
+    for (const path of ['/v1/:id', '/:version/products/:id']) {
+      expect(() => createRouter<string>().add('GET', path, 'id')).toThrow(path)
+    }
     expect(() => createRouter<string>().add('GET', '/v1/files/:name{.+}', 'file')).toThrow(
       '/v1/files/:name{.+}',
     )
