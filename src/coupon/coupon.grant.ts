@@ -1,6 +1,6 @@
 import { sql } from 'drizzle-orm'
 import { couponPolicies, coupons } from '../db/schema/index.ts'
-import { statement } from '../db/statement.ts'
+import { bigints, statement } from '../db/statement.ts'
 import type { Transaction } from '../db/transactions.ts'
 import { type Refusal, refuse } from '../errors.ts'
 import type { Grant } from '../redis/coupon-scripts.ts'
@@ -83,7 +83,7 @@ const countIssued = statement<{ policies: string }, never>(sql`
 export async function commitGrants(tx: Transaction, grants: PolicyGrant[]): Promise<GrantOutcome[]> {
   const policyIds = [...new Set(grants.map((grant) => grant.policyId))].sort((a, b) => a - b)
   const [locked, held] = await Promise.all([
-    tx.read(lockPolicies, { ids: `{${policyIds.join()}}` }),
+    tx.read(lockPolicies, { ids: bigints(policyIds) }),
     tx.read(findHeld, {
       holders: JSON.stringify(grants.map((grant) => ({ policy_id: grant.policyId, user_id: grant.userId }))),
     }),

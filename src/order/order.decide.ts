@@ -24,7 +24,7 @@ export interface OrderRequest {
   call: IdempotentCall<PlacedOrder | FailedOrder> | undefined
 }
 
-/** What Postgres made of an order. `stale` names the product of which Redis had more than there is. */
+/** What Postgres made of an order. */
 export type OrderOutcome =
   | PlacedOrder
   | FailedOrder
@@ -57,7 +57,7 @@ export interface OrderChanges {
   usedCoupons: { id: string; used_at: Date; order_id: string }[]
 }
 
-/** Decides orders from the locked rows, as if they had come one after the other. */
+/** Decides orders from the rows that were read, as if they had come one after the other. */
 export function decideOrders(
   requests: OrderRequest[],
   ground: OrderGround,

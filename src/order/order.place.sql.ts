@@ -12,10 +12,7 @@ import {
 import { statement } from '../db/statement.ts'
 import type { Product } from '../product/product.ts'
 
-export interface LockedProduct {
-  id: number
-  name: string
-  price: number
+export interface LockedProduct extends Product {
   stock: number
 }
 
@@ -35,8 +32,8 @@ export const readProducts = statement<{ ids: string }, Product>(sql`
   where ${products.id} = any(${sql.placeholder('ids')}::text::bigint[])`)
 
 /**
- * Pessimistic lock (PRD-5): rows in ascending id order, and coupons before them. With NO KEY, as those who insert lines
- * hold key-share locks of their products already (of the foreign key), and would else wait for each other in a circle.
+ * Pessimistic lock (PRD-5): rows in ascending id order, and coupons before them. With NO KEY, as no key changes: a foreign
+ * key that names a product does not wait for its stock.
  */
 export const lockProducts = statement<{ ids: string }, LockedProduct>(sql`
   select ${products.id} as "id", ${products.name} as "name", ${products.price} as "price", ${products.stock} as "stock"

@@ -54,9 +54,10 @@ export async function commitOrders(tx: Transaction, requests: OrderRequest[]): P
  * when an Idempotency-Key was used meanwhile, or a balance has another version.
  */
 export async function commitReserved(tx: Transaction, requests: OrderRequest[]): Promise<OrderOutcome[]> {
+  const productIds = bigints(productsOf(requests))
   const [coupons, read, ledger, answers] = await Promise.all([
     lockCouponsOf(tx, requests),
-    tx.read(readProducts, { ids: bigints(productsOf(requests)) }),
+    tx.read(readProducts, { ids: productIds }),
     ...readUnlocked(tx, requests),
   ])
   // Redis has seen to the stock; here it is only counted.
@@ -65,7 +66,7 @@ export async function commitReserved(tx: Transaction, requests: OrderRequest[]):
   const { outcomes, changes } = decideOrders(requests, ground)
   if (changes.orders.length === 0) return outcomes
   writeOrders(tx, changes)
-  tx.write(lockProducts, { ids: bigints(productsOf(requests)) })
+  tx.write(lockProducts, { ids: productIds })
   tx.write(refuseFenced, { ids: uuids(requests.map(({ orderId }) => orderId)) })
   tx.write(takeStock, {
     ids: bigints(read.map(({ id }) => id)),

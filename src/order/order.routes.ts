@@ -19,7 +19,7 @@ import {
 import { pageOf, pageQuery, readCursor, toPage } from '../http/paging.ts'
 import { problem } from '../http/problem.ts'
 import type { PlacedOrder } from './order.decide.ts'
-import type { Order } from './order.ts'
+import { type Order, textOf } from './order.ts'
 import type { Orders } from './orders.ts'
 
 const maxLines = 50
@@ -190,7 +190,7 @@ export function addOrderRoutes(
       userId: order.userId,
       body: {},
       run: (call) => orders.cancel(order, call),
-      render: (canceled) => ({ status: 200, answer: JSON.stringify(canceled.order) }),
+      render: (canceled) => ({ status: 200, answer: textOf(canceled.order) }),
     })
   })
 }

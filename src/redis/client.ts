@@ -36,6 +36,7 @@ export function openRedis(settings: RedisSettings): RedisClient {
     commandTimeout: settings.timeoutMs,
     connectTimeout: settings.timeoutMs,
     enableAutoPipelining: true,
+    // They are gathered already, and go out at once: a pipeline waits for the next turn and for the one before it.
     autoPipeliningIgnoredCommands: [...settings.scripts.map(({ name }) => name), 'hmget'],
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,

@@ -288,13 +288,19 @@ describe('a server that is out of reach', () => {
 })
 
 describe('a lock held elsewhere', () => {
+  /** Locks entry 1 in a transaction that stays open. */
+  async function holdFirst() {
+    const holder = await entries.admin.reserve()
+    await holder`begin`
+    await holder`select from entries where id = 1 for update`
+    return holder
+  }
+
   it('is waited for until the deadline, and what the transaction held itself is free then', async () => {
     await entries.admin`insert into entries values (1, 'held elsewhere'), (2, 'held by the transaction')`
     const transactions = open({ timeoutMs: 300 })
-    const holder = await entries.admin.reserve()
+    const holder = await holdFirst()
     try {
-      await holder`begin`
-      await holder`select from entries where id = 1 for update`
       const reason = await reasonOf(
         transactions.run(async (tx) => {
           tx.write(insertEntry, { id: 3, body: 'x' })
@@ -318,10 +324,8 @@ describe('a lock held elsewhere', () => {
     await entries.admin`insert into entries values (1, 'held elsewhere')`
     // The client's own deadline never comes: the one on the side of the server is set by the transaction.
     const transactions = open({ timeoutMs: 30_000 })
-    const holder = await entries.admin.reserve()
+    const holder = await holdFirst()
     try {
-      await holder`begin`
-      await holder`select from entries where id = 1 for update`
       const reason = await reasonOf(
         transactions.run(async (tx) => {
           tx.write(shortPatience, {})

@@ -154,8 +154,8 @@ describe('orders written as Redis reserved them', () => {
     expect(await contents(world)).toEqual(before)
   })
 
-  it('[ORD-1] charge the price of the locked row, though it changed after they were decided', async () => {
-    const productId = await harness.product({ price: 1000 })
+  /** Has a user with 10,000 won order one of a product while another has it locked. */
+  async function orderBehindLock(productId: number) {
     const userId = ++users
     await harness.charge(userId, 10_000)
     const letGo = await holding(
@@ -164,6 +164,12 @@ describe('orders written as Redis reserved them', () => {
     )
     const ordered = harness.order(userId, productId)
     await untilLockIsAwaited(harness, 'commit')
+    return { userId, ordered, letGo }
+  }
+
+  it('[ORD-1] charge the price of the locked row, though it changed after they were decided', async () => {
+    const productId = await harness.product({ price: 1000 })
+    const { userId, ordered, letGo } = await orderBehindLock(productId)
     // By another connection it would wait for the lock as well, so the holder does it.
     await letGo((connection) => connection`update products set price = 1500 where id = ${productId}`)
     expect((await ordered).body).toMatchObject({ status: 'PAID', finalAmount: 1500 })
@@ -173,14 +179,7 @@ describe('orders written as Redis reserved them', () => {
 
   it('[BAL-6] of a user whose balance is charged meanwhile pay from the new one, and lose neither', async () => {
     const productId = await harness.product({ price: 1000, stock: 100 })
-    const userId = ++users
-    await harness.charge(userId, 10_000)
-    const letGo = await holding(
-      harness,
-      (connection) => connection`select from products where id = ${productId} for no key update`,
-    )
-    const ordered = harness.order(userId, productId)
-    await untilLockIsAwaited(harness, 'commit')
+    const { userId, ordered, letGo } = await orderBehindLock(productId)
     expect((await harness.charge(userId, 10_000)).status).toBe(200)
     await letGo()
     expect((await ordered).status).toBe(201)
