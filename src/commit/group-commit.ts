@@ -97,7 +97,17 @@ interface Waiting<Member, Outcome> {
   reject(error: unknown): void
 }
 
-/** Starts a group commit. A batch starts as soon as a slot is free: no timer, so nothing is delayed when idle. */
+/**
+ * A batch that takes longer than this, ms, is not waiting for the disk but for a lock that somebody holds: the next one
+ * starts beside it, however small it is.
+ */
+const besideAfterMs = 100
+
+/**
+ * Starts a group commit. With none under way a batch starts at once. Beside others one starts when it has as many members
+ * as the smallest of them, or when one of its members has waited for `besideAfterMs`: several small batches would only
+ * queue for the same rows, and cost far more a member than the one that they make together.
+ */
 export function createGroupCommit<Member, Outcome>(
   options: GroupCommitOptions<Member, Outcome>,
 ): GroupCommit<Member, Outcome> {
@@ -105,9 +115,11 @@ export function createGroupCommit<Member, Outcome>(
   const queue: Waiting<Member, Outcome>[] = []
   const counters = { batches: 0, members: 0, retries: 0, alone: 0, refused: 0, maxBatchSize: 0 }
   const totals = { waitMsTotal: 0, commitMsTotal: 0 }
+  /** sizes of the batches under way */
+  const underWay = new Map<Waiting<Member, Outcome>[], number>()
   let taken = 0
-  let inFlight = 0
   let pumpScheduled = false
+  let besideTimer: NodeJS.Timeout | undefined
   let draining = false
   let drained: PromiseWithResolvers<void> | undefined
 
@@ -143,12 +155,34 @@ export function createGroupCommit<Member, Outcome>(
   // Admissions that Redis answered in one read resolve one after the other in this turn of the loop. Waiting for the
   // turn to end puts them into one batch instead of a batch of one and a remainder.
   function schedulePump(): void {
-    if (pumpScheduled || inFlight >= maxInFlight) return
+    if (pumpScheduled || underWay.size >= maxInFlight) return
     pumpScheduled = true
     setImmediate(() => {
       pumpScheduled = false
-      while (inFlight < maxInFlight && queue.length > 0) void start(queue.splice(0, maxBatch))
+      while (mayStart()) void start(queue.splice(0, maxBatch))
     })
+  }
+
+  function mayStart(): boolean {
+    const [oldest] = queue
+    if (oldest === undefined || underWay.size >= maxInFlight) return false
+    if (underWay.size === 0 || queue.length >= Math.min(...underWay.values())) return true
+    const msLeft = oldest.since + besideAfterMs - now()
+    if (msLeft <= 0) return true
+    besideTimer ??= setTimeout(() => {
+      besideTimer = undefined
+      schedulePump()
+    }, msLeft)
+    return false
+  }
+
+  function endBatch(batch: Waiting<Member, Outcome>[]): void {
+    underWay.delete(batch)
+    if (underWay.size === 0) {
+      clearTimeout(besideTimer)
+      besideTimer = undefined
+    }
+    schedulePump()
   }
 
   async function start(batch: Waiting<Member, Outcome>[]): Promise<void> {
@@ -161,7 +195,7 @@ export function createGroupCommit<Member, Outcome>(
     })
     if (live.length === 0) return
 
-    inFlight++
+    underWay.set(live, live.length)
     const members = live.map((waiting) => waiting.member)
     const results = await commitTogether(members)
     const timing = {
@@ -171,8 +205,7 @@ export function createGroupCommit<Member, Outcome>(
     }
     count(timing)
     // The slot is free from here on: settling talks to another store and must not hold up the next transaction.
-    inFlight--
-    schedulePump()
+    endBatch(live)
 
     if (options.settle) {
       try {
@@ -225,7 +258,7 @@ export function createGroupCommit<Member, Outcome>(
 
   return {
     reserve,
-    stats: () => ({ ...counters, ...totals, taken, waiting: queue.length, inFlight }),
+    stats: () => ({ ...counters, ...totals, taken, waiting: queue.length, inFlight: underWay.size }),
     drain() {
       draining = true
       if (taken === 0) return Promise.resolve()
