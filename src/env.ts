@@ -76,7 +76,9 @@ const settings = z.object({
     .describe('members of one group commit; 1 is lock per request'),
   COMMIT_MAX_IN_FLIGHT: whole(1, 32)
     .default(2)
-    .describe('group commits under way at once, each on its own connection'),
+    .describe(
+      'group commits of a kind under way at once, each on its own connection: a further one starts when it is as large as the smallest of them, or after 100 ms',
+    ),
   COMMIT_MAX_QUEUE: whole(1, 1_000_000)
     .default(20_000)
     .describe('writes admitted or waiting; beyond it they are answered 503'),
