@@ -115,8 +115,7 @@ export function createGroupCommit<Member, Outcome>(
   const queue: Waiting<Member, Outcome>[] = []
   const counters = { batches: 0, members: 0, retries: 0, alone: 0, refused: 0, maxBatchSize: 0 }
   const totals = { waitMsTotal: 0, commitMsTotal: 0 }
-  /** sizes of the batches under way */
-  const underWay = new Map<Waiting<Member, Outcome>[], number>()
+  const underWay = new Set<Waiting<Member, Outcome>[]>()
   let taken = 0
   let pumpScheduled = false
   let besideTimer: NodeJS.Timeout | undefined
@@ -160,20 +159,27 @@ export function createGroupCommit<Member, Outcome>(
     setImmediate(() => {
       pumpScheduled = false
       while (mayStart()) void start(queue.splice(0, maxBatch))
+      lookAgainInTime()
     })
   }
 
   function mayStart(): boolean {
     const [oldest] = queue
     if (oldest === undefined || underWay.size >= maxInFlight) return false
-    if (underWay.size === 0 || queue.length >= Math.min(...underWay.values())) return true
-    const msLeft = oldest.since + besideAfterMs - now()
-    if (msLeft <= 0) return true
-    besideTimer ??= setTimeout(() => {
-      besideTimer = undefined
-      schedulePump()
-    }, msLeft)
-    return false
+    const smallest = Math.min(...[...underWay].map((batch) => batch.length))
+    return underWay.size === 0 || queue.length >= smallest || now() - oldest.since >= besideAfterMs
+  }
+
+  function lookAgainInTime(): void {
+    const [oldest] = queue
+    if (oldest === undefined || underWay.size >= maxInFlight) return
+    besideTimer ??= setTimeout(
+      () => {
+        besideTimer = undefined
+        schedulePump()
+      },
+      oldest.since + besideAfterMs - now(),
+    )
   }
 
   function endBatch(batch: Waiting<Member, Outcome>[]): void {
@@ -195,7 +201,7 @@ export function createGroupCommit<Member, Outcome>(
     })
     if (live.length === 0) return
 
-    underWay.set(live, live.length)
+    underWay.add(live)
     const members = live.map((waiting) => waiting.member)
     const results = await commitTogether(members)
     const timing = {

@@ -236,11 +236,9 @@ async function transact<Result>(
       ? new NotCommitted(reason.message, { cause: reason.cause })
       : new NotCommitted('the transaction broke off before its COMMIT', { cause: reason })
   }
-  const statements = [...sent]
   const committed = send('commit', [], false)
-  const answers = await Promise.allSettled(statements)
-  await Promise.allSettled(sent)
-  const failed = answers.find((answer) => answer.status === 'rejected')
+  const answers = await Promise.allSettled(sent)
+  const failed = answers.slice(0, -1).find((answer) => answer.status === 'rejected')
   if (failed) throw rolledBack(failed.reason)
   // COMMIT of a failed transaction succeeds as a ROLLBACK.
   if ((await committed).command !== 'COMMIT') throw new Error('The transaction was rolled back')

@@ -1,19 +1,11 @@
 import { setImmediate as turn } from 'node:timers/promises'
 import { describe, expect, it } from 'vitest'
 import {
-  type BatchFault,
   createGroupCommit,
   type GroupCommitOptions,
   type MemberResult,
 } from '../../src/commit/group-commit.ts'
-
-class Failed extends Error {
-  readonly fault: BatchFault
-  constructor(fault: BatchFault, message: string = fault) {
-    super(message)
-    this.fault = fault
-  }
-}
+import { Failed } from './held-commits.ts'
 
 /** A group commit over a commit function that answers at once; keeps what was committed and what settle was told. */
 function setUp(

@@ -2,12 +2,8 @@ import { randomInt } from 'node:crypto'
 import { setImmediate as turn } from 'node:timers/promises'
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import {
-  type BatchFault,
-  createGroupCommit,
-  type MemberResult,
-  WaitedTooLong,
-} from '../../src/commit/group-commit.ts'
+import { createGroupCommit, type MemberResult, WaitedTooLong } from '../../src/commit/group-commit.ts'
+import { Failed } from './held-commits.ts'
 
 /** Set SEED to run one seen before. */
 const seed = Number(process.env.SEED ?? randomInt(2 ** 31))
@@ -36,14 +32,6 @@ const scenario = fc.record({
   settles: fc.array(settleEvent, { maxLength: 40 }),
 })
 type Scenario = typeof scenario extends fc.Arbitrary<infer Value> ? Value : never
-
-class Failed extends Error {
-  readonly fault: BatchFault
-  constructor(fault: BatchFault) {
-    super(fault)
-    this.fault = fault
-  }
-}
 
 async function turns(count: number): Promise<void> {
   for (let passed = 0; passed < count; passed++) await turn()

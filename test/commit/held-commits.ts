@@ -4,8 +4,8 @@ import { type BatchFault, createGroupCommit, type GroupCommitOptions } from '../
 
 export class Failed extends Error {
   readonly fault: BatchFault
-  constructor(fault: BatchFault) {
-    super(fault)
+  constructor(fault: BatchFault, message: string = fault) {
+    super(message)
     this.fault = fault
   }
 }
