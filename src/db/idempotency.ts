@@ -94,11 +94,16 @@ export async function openAnswerBook(tx: Transaction, calls: (CallId | undefined
       added.push({ user_id: userId, route, key, fingerprint, status, answer, created_at: at })
     },
     write(tx) {
-      // Ascending, so that two batches with the same keys meet in the same order.
-      added.sort((a, b) => a.user_id - b.user_id || (a.key < b.key ? -1 : 1))
+      // Ascending in the whole key, so that two batches with the same calls meet in the same order.
+      added.sort((a, b) => a.user_id - b.user_id || inOrder(a.route, b.route) || inOrder(a.key, b.key))
       if (added.length > 0) tx.write(insertKept, { kept: JSON.stringify(added) })
     },
   }
+}
+
+function inOrder(a: string, b: string): number {
+  if (a === b) return 0
+  return a < b ? -1 : 1
 }
 
 /** A kept answer is given again to the same body; the same key with another body is refused. */
