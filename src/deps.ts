@@ -18,6 +18,8 @@ import { type Tracing, tracingOff } from './telemetry/tracing.ts'
 const groupCommits = 4
 /** Tries of a batch that fails by chance: enough for many writers of one balance to get through one by one (BAL-6). */
 const maxCommitAttempts = 16
+/** What reads whole tables (an audit, a ranking counted anew) takes longer than any request may: for each statement, ms. */
+const longReadMs = 600_000
 /** How long a write may wait for its batch, ms. One that waits longer is left to recovery. */
 const maxCommitWaitMs = 10_000
 
@@ -61,7 +63,7 @@ export function openDeps(env: Env, ambient: Ambient = {}) {
     applicationName: 'seonchak commit',
     onEnd: metrics.transaction,
   })
-  metrics.watchLanes(transactions.stats)
+  metrics.watchLanes({ transactions: transactions.stats, reads: database.stats })
   metrics.watchStore('redis', () => readRunIds(redis))
   metrics.watchStore('postgres', () => database.db.execute(sql`select 1`))
   return {
@@ -71,6 +73,8 @@ export function openDeps(env: Env, ambient: Ambient = {}) {
     scripts: bindScripts(redis, sources, metrics.script),
     locks: createLocks(redis, log),
     db: database.db,
+    /** for transactions that read whole tables */
+    patientDb: database.patient(longReadMs),
     transactions,
     metrics,
     tracing: ambient.tracing ?? tracingOff,

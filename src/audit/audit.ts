@@ -27,7 +27,7 @@ export function createAudit(
     recount(shard: number, dates: string[]): Promise<void>
   },
 ) {
-  const { db, env, now, log } = deps
+  const { patientDb, env, now, log } = deps
   const withShards = { ...deps, shards: env.STOCK_SHARDS }
   const redisRules: RedisRule[] = [
     stockInRedis(withShards),
@@ -47,7 +47,7 @@ export function createAudit(
     async run({ repair = false }: { repair?: boolean } = {}): Promise<Verdict> {
       const at = new Date(now())
       const eventsFrom = new Date(at.getTime() - env.OUTBOX_KEEP_HOURS * hourMs + clockMarginMs)
-      const rules = await runPostgresRules(db, [
+      const rules = await runPostgresRules(patientDb, [
         ...stockRules,
         ...couponRules,
         ...moneyRules,

@@ -11,7 +11,6 @@ import { betweenLooksMs, type Change, maxLooks, type RedisRule, verdictOf } from
 
 /** Redis keeps the sales of this many days, today included, for as long as they may be asked for. */
 const daysInRedis = 7
-const statementTimeoutMs = 600_000
 /** Tries to have days counted: another process may be at it, for other days. */
 const maxCounts = 20
 const rule = {
@@ -43,12 +42,12 @@ interface SalesLook {
 /** The sales that the ranking is made of. Days that drifted are counted anew from Postgres. */
 export function salesInRedis(deps: {
   redis: RedisClient
-  db: Database
+  patientDb: Database
   recount(shard: number, dates: string[]): Promise<void>
   shards: number
   now(): number
 }): RedisRule {
-  const { redis, db, recount, shards, now } = deps
+  const { redis, patientDb, recount, shards, now } = deps
   const allShards = Array.from({ length: shards }, (_, shard) => shard)
 
   return async () => {
@@ -142,9 +141,8 @@ export function salesInRedis(deps: {
   }
 
   async function readPostgres(dates: string[], orderIds: string[]) {
-    return db.transaction(
+    return patientDb.transaction(
       async (tx) => {
-        await tx.execute(`set local statement_timeout = ${statementTimeoutMs}`)
         const sales = new Map<string, [number, number][]>()
         for (const date of dates) {
           const sold = await readSales(tx, midnightOf(date), midnightOf(addDays(date, 1)))

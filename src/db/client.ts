@@ -1,5 +1,8 @@
 import { drizzle, type PostgresJsDatabase } from 'drizzle-orm/postgres-js'
-import postgres, { type Options } from 'postgres'
+import type postgres from 'postgres'
+import type { Options } from 'postgres'
+import { createDriver, drizzleTypes } from './driver.ts'
+import { type Lanes, openLanes } from './lanes.ts'
 import * as schema from './schema/index.ts'
 
 export type Database = PostgresJsDatabase<typeof schema>
@@ -38,12 +41,33 @@ export function connectionOptions(timeoutMs: number, applicationName: string) {
   } satisfies Options<Record<string, postgres.PostgresType>>
 }
 
-/** Opens the pool for reads and single statements. Transactions have their own: see transactions.ts. */
-export function openDatabase(settings: DatabaseSettings): { db: Database; close(): Promise<void> } {
-  const client = postgres(settings.url, {
-    max: settings.pool,
-    ...connectionOptions(settings.timeoutMs, settings.applicationName),
+/** Statements that may wait for a connection. */
+const maxWaitingForPool = 10_000
+
+export interface OpenDatabase {
+  db: Database
+  /** The same connections, whose transactions may run statements for `statementMs` each; see `db` for all else. */
+  patient(statementMs: number): Database
+  /** Statements and transactions waiting for a connection, and connections in use. */
+  stats: Lanes['stats']
+  close(): Promise<void>
+}
+
+/**
+ * Opens the connections for reads and single statements. Transactions that write money, stock or coupons have their own:
+ * see transactions.ts. A statement ends within twice `timeoutMs`, once for the connection and once for the statement,
+ * also where Postgres has fallen silent; it waits for a free connection for `timeoutMs` at most.
+ */
+export function openDatabase(settings: DatabaseSettings): OpenDatabase {
+  const { url, pool, timeoutMs, applicationName } = settings
+  const common = connectionOptions(timeoutMs, applicationName)
+  const lanes = openLanes({
+    url,
+    lanes: pool,
+    maxWaiting: maxWaitingForPool,
+    maxWaitMs: timeoutMs,
+    connection: { ...common, types: { ...common.types, ...drizzleTypes } },
   })
-  // Drizzle replaces the date and JSON parsers of the client it is given; this client serves nobody else.
-  return { db: drizzle(client, { schema }), close: () => client.end({ timeout: settings.timeoutMs / 1000 }) }
+  const patient = (statementMs?: number) => drizzle(createDriver(lanes, timeoutMs, statementMs), { schema })
+  return { db: patient(), patient, stats: lanes.stats, close: lanes.close }
 }

@@ -1,7 +1,8 @@
-import postgres, { type Sql } from 'postgres'
+import postgres from 'postgres'
 import { Unavailable } from '../errors.ts'
 import { connectionOptions } from './client.ts'
 import { classifyFailure, NotCommitted } from './failure.ts'
+import { type Lane, lose, openLanes, within } from './lanes.ts'
 import type { Statement } from './statement.ts'
 
 /** A transaction under way. All its statements go over one connection, in the order of the calls. */
@@ -48,26 +49,10 @@ export interface TransactionsSettings {
  */
 const defaultReplanAfterMs = 500
 
-interface Lane {
-  client: Sql<{ bigint: number }>
-  /** when its plans were last thrown away */
-  plannedAt: number
-  /** a BEGIN has gone through, so the connection is up */
-  open: boolean
-  /** the connection was lost: the client is never used again */
-  broken: boolean
-  /** statements of the transaction under way that the client was given */
-  given: { cancel(): void }[]
-}
-
 /**
- * Opens the connections that carry transactions, one client of a single connection each.
- *
- * `postgres` can send a statement of `begin()` over another connection when the reserved one is under back-pressure,
- * and a client that reconnects would run the rest of a transaction outside of it (porsager/postgres 1189, 1204, 1210).
- * Here a lane belongs to one transaction at a time, nothing is sent on a lane whose connection was lost, what its client
- * still held back is withdrawn, and the client is thrown away. It also saves two round trips: BEGIN travels with the
- * first statements, COMMIT with the last.
+ * Opens the connections that carry transactions. A lane belongs to one transaction at a time, so that nothing of it can
+ * go over another connection, as `begin()` of the client may do under back-pressure (porsager/postgres 1189). It also
+ * saves two round trips: BEGIN travels with the first statements, COMMIT with the last.
  */
 export function openTransactions(settings: TransactionsSettings): Transactions {
   const common = connectionOptions(settings.timeoutMs, settings.applicationName)
@@ -80,91 +65,35 @@ export function openTransactions(settings: TransactionsSettings): Transactions {
     enable_mergejoin: 'off',
     plan_cache_mode: 'force_generic_plan',
   }
-  const options = { ...common, connection: { ...common.connection, ...byIndex } }
-  const { replanAfterMs = defaultReplanAfterMs } = settings
-  const idle: Lane[] = Array.from({ length: settings.lanes }, openLane)
-  const waiting: ((lane: Lane) => void)[] = []
-
-  function openLane(): Lane {
-    const lane: Lane = {
-      plannedAt: performance.now(),
-      open: false,
-      broken: false,
-      given: [],
-      client: postgres(settings.url, {
-        max: 1,
-        max_lifetime: null,
-        ...options,
-        onclose: () => lose(lane),
-      }),
-    }
-    return lane
-  }
-
-  async function acquire(): Promise<Lane> {
-    const lane = idle.pop()
-    if (lane === undefined && waiting.length >= settings.maxWaiting) {
-      throw new Unavailable('too many transactions wait for a connection')
-    }
-    return lane ? usable(lane) : new Promise<Lane>((resolve) => waiting.push(resolve))
-  }
-
-  function giveBack(lane: Lane): void {
-    const waiter = waiting.shift()
-    if (waiter) waiter(usable(lane))
-    else idle.push(lane)
-  }
-
-  function usable(lane: Lane): Lane {
-    return lane.broken ? openLane() : lane
-  }
+  const { url, lanes: count, maxWaiting, timeoutMs, replanAfterMs = defaultReplanAfterMs } = settings
+  const lanes = openLanes({
+    url,
+    lanes: count,
+    maxWaiting,
+    // Whoever is next gets the lane of one that passed its deadline.
+    maxWaitMs: 2 * timeoutMs,
+    connection: { ...common, connection: { ...common.connection, ...byIndex } },
+  })
 
   async function run<Result>(body: (tx: Transaction) => Promise<Result>): Promise<Result> {
     const askedAt = performance.now()
-    const lane = await acquire()
-    const startedAt = performance.now()
-    let committed = false
-    let overdue = false
-    const deadline = setTimeout(() => {
-      overdue = true
-      lose(lane)
-    }, settings.timeoutMs)
-    try {
-      const isStale = startedAt - lane.plannedAt > replanAfterMs
-      if (isStale) lane.plannedAt = startedAt
-      const result = await transact(lane, body, isStale)
-      committed = true
-      return result
-    } catch (error) {
-      if (!overdue) throw error
-      const Reason = error instanceof NotCommitted ? NotCommitted : Unavailable
-      throw new Reason('the transaction passed its deadline', { cause: error })
-    } finally {
-      clearTimeout(deadline)
-      giveBack(lane)
-      settings.onEnd?.({ waitMs: startedAt - askedAt, runMs: performance.now() - startedAt, committed })
-    }
+    return lanes.use(async (lane) => {
+      const startedAt = performance.now()
+      let committed = false
+      try {
+        const isStale = startedAt - lane.plannedAt > replanAfterMs
+        if (isStale) lane.plannedAt = startedAt
+        const result = await within(lane, timeoutMs, () => transact(lane, body, isStale))
+        committed = true
+        return result
+      } finally {
+        const waitMs = startedAt - askedAt
+        settings.onEnd?.({ waitMs, runMs: performance.now() - startedAt, committed })
+      }
+    })
   }
 
-  return {
-    run,
-    stats: () => ({ waiting: waiting.length, busy: settings.lanes - idle.length }),
-    async close() {
-      await Promise.all(idle.map((lane) => lane.client.end({ timeout: settings.timeoutMs / 1000 })))
-    },
-  }
-}
-
-/**
- * Gives a lane up. The client connects anew for statements that it has not sent yet (a first use waits for its
- * description, a large one for the socket) and would run them there, outside of the transaction: they are withdrawn.
- */
-function lose(lane: Lane): void {
-  lane.broken = true
-  // Without a state a statement was never on the wire. One that was is left alone: `cancel` would ask the server over
-  // another connection, and nobody hears when that fails.
-  for (const query of lane.given) if ((query as { state?: unknown }).state === null) query.cancel()
-  lane.client.end({ timeout: 0 }).catch(() => undefined)
+  return { run, stats: lanes.stats, close: lanes.close }
 }
 
 async function transact<Result>(
@@ -174,7 +103,6 @@ async function transact<Result>(
 ): Promise<Result> {
   const { client } = lane
   const sent: Promise<unknown>[] = []
-  lane.given = []
 
   function send(
     text: string,

@@ -27,13 +27,13 @@ const betweenLooksMs = 50
  */
 export function createRecount(deps: {
   scripts: Scripts
-  db: Database
+  patientDb: Database
   locks: Locks
   newId(): string
   shards: number
   log: Logger
 }) {
-  const { scripts, db, locks, newId, shards, log } = deps
+  const { scripts, patientDb, locks, newId, shards, log } = deps
 
   const underWay = new Map<number, Promise<void>>()
 
@@ -53,7 +53,7 @@ export function createRecount(deps: {
     const isMine = await locks.tryWith(keys.jobLock(`recount-${shard}`), lockTtlMs, async () => {
       const token = newId()
       await scripts.beginSales(shard, token, countTtlMs)
-      await db.transaction(
+      await patientDb.transaction(
         async (tx) => {
           const inSnapshot = new Map<string, Map<number, number>>()
           for (const date of dates) {

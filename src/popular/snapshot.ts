@@ -23,7 +23,7 @@ export function createSnapshots(
     topOfShard(shard: number, dates: string[]): Promise<Sale[]>
   },
 ) {
-  const { db, redis, now, log, shards, topOfShard } = deps
+  const { db, patientDb, redis, now, log, shards, topOfShard } = deps
 
   /** Takes the snapshot of a date, unless there is one. Gives whether it took it. */
   async function take(date: string, signal?: AbortSignal): Promise<boolean> {
@@ -31,7 +31,8 @@ export function createSnapshots(
     const midnight = midnightOf(date)
     await untilSettled(midnight, signal)
     const dates = windowUpTo(addDays(date, -1))
-    const ranking = rank(await readSales(db, midnightOf(dates[0] as string), midnight))
+    const from = midnightOf(dates[0] as string)
+    const ranking = rank(await patientDb.transaction((tx) => readSales(tx, from, midnight)))
     await compareWithRedis(date, dates, ranking)
     const isNew = await insertSnapshot(db, date, ranking, new Date(now()))
     if (isNew) log.info({ date, products: ranking.length }, 'popular products snapshot taken')

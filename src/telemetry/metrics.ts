@@ -151,6 +151,8 @@ function scriptMetrics(registry: Registry) {
   }
 }
 
+type LaneStats = () => { waiting: number; busy: number }
+
 function transactionMetrics(registry: Registry) {
   const wait = addHistogram(
     registry,
@@ -178,14 +180,16 @@ function transactionMetrics(registry: Registry) {
       const observe = timing.committed ? committed : failed
       observe(timing.runMs / 1000)
     },
-    /** Watches the connections for transactions. */
-    watchLanes(stats: () => { waiting: number; busy: number }): void {
-      const read = (name: string, help: string, of: (now: ReturnType<typeof stats>) => number) =>
+    /** Watches the connections for transactions, and those for reads. */
+    watchLanes(of: { transactions: LaneStats; reads: LaneStats }): void {
+      const read = (name: string, help: string, look: () => number) =>
         addReadout(registry, 'gauge', { name: `seonchak_postgres_${name}`, help, labels: [] }, () => [
-          [{}, of(stats())],
+          [{}, look()],
         ])
-      read('lanes_busy', 'Connections for transactions in use', ({ busy }) => busy)
-      read('lane_waiters', 'Transactions waiting for a connection', ({ waiting }) => waiting)
+      read('lanes_busy', 'Connections for transactions in use', () => of.transactions().busy)
+      read('lane_waiters', 'Transactions waiting for a connection', () => of.transactions().waiting)
+      read('reads_busy', 'Connections for reads in use', () => of.reads().busy)
+      read('read_waiters', 'Reads waiting for a connection', () => of.reads().waiting)
     },
   }
 }

@@ -20,6 +20,8 @@ export async function openProxy(databaseUrl: string) {
   const sent: string[] = []
   let cut: Cut | undefined
   let isSilent = false
+  /** connections below this number are silent */
+  let silentBelow = 0
 
   const server = createServer((client) => {
     const number = sent.push('') - 1
@@ -28,7 +30,7 @@ export async function openProxy(databaseUrl: string) {
     function pass(from: Cut['from'], to: Socket, bytes: Buffer): void {
       const text = bytes.toString('latin1')
       if (from === 'client') sent[number] += text
-      if (isSilent) return
+      if (isSilent || number < silentBelow) return
       if (cut?.from !== from || !text.includes(cut.text)) return void to.write(bytes)
       const { reset } = cut
       cut = undefined
@@ -66,6 +68,14 @@ export async function openProxy(databaseUrl: string) {
     /** Passes nothing on any more, in no direction, while connections stay up. */
     fallSilent(): void {
       isSilent = true
+    },
+    /** The same for the connections that are up now; later ones work. */
+    silenceOpen(): void {
+      silentBelow = sent.length
+    },
+    /** Resets all connections that are up. */
+    resetOpen(): void {
+      for (const socket of sockets) socket.resetAndDestroy()
     },
     /** What clients have sent, by connection. */
     sent: (): readonly string[] => sent,

@@ -272,7 +272,7 @@ describe('a server that is out of reach', () => {
       reasonOf(transactions.run((tx) => tx.read(lockEntry, { id: 1 }))),
     ])
     for (const reason of reasons) {
-      expect(reason).toMatchObject({ message: 'the transaction passed its deadline' })
+      expect(reason).toMatchObject({ message: 'Postgres did not answer within the deadline' })
     }
     // The one that only wrote had sent its COMMIT, unless the connection never came up; the other was still reading.
     expectUnavailable(reasons[0], warm ? 'unknown' : 'final')
