@@ -22,7 +22,8 @@ for i = 3, #KEYS do
 
   if heldId ~= '' and heldId ~= 'back' then
     redis.call('SET', KEYS[i], heldId, 'PXAT', ARGV[1])
-  elseif string.sub(redis.call('GET', KEYS[i]) or '', 1, 36) == couponId then
+  elseif redis.call('GET', KEYS[i]) == couponId .. ' ' .. entryId then
+    -- Only while it is pending: without its entry the holder is one that somebody else, recovery say, has committed.
     redis.call('DEL', KEYS[i])
   end
 

@@ -248,6 +248,15 @@ describe('coupon.settle', () => {
     expect(await issue(2)).toEqual({ outcome: 'SOLD_OUT' })
   })
 
+  it('[CPN-3, ALL-4] a grant given back late, after another process committed it, keeps its holder and unit', async () => {
+    await load(10)
+    const grant = await admit(1)
+    expect(await settle({ ...grant, heldId: grant.couponId })).toBe('SETTLED')
+    expect(await settle({ ...grant, heldId: givenBack })).toBe('SETTLED')
+    expect(await inspect()).toMatchObject({ remaining: 9, holdersLoaded: true, pendingCouponIds: [] })
+    expect(await issue(1)).toEqual({ outcome: 'ALREADY_ISSUED', couponId: grant.couponId })
+  })
+
   it('[CPN-3] a refusal that comes late does not free a user who holds another coupon by now', async () => {
     await load(10)
     const late = await admit(1)
