@@ -63,6 +63,8 @@ export function createPolicyLoader(deps: {
         const { holdersLoaded } = await scripts.inspectPolicy(policy.id)
         if (!holdersLoaded)
           await writeHolders({ scripts, db }, policy, { signal: lost, onWritten: onHolders })
+        // They were left incomplete then. The token may still be this one's: nobody need have taken the lock yet.
+        if (lost.aborted) break
       }
       const state = await scripts.inspectPolicy(policy.id)
       if (state.remaining !== null) return

@@ -1,10 +1,11 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createPolicyLoader } from '../../src/coupon/coupon.load.ts'
 import { findPolicy } from '../../src/coupon/coupon.sql.ts'
+import { Unavailable } from '../../src/errors.ts'
 import { keys } from '../../src/redis/keys.ts'
 import { noticeRedisRestart } from '../../src/worker.ts'
 import { expectExact } from '../setup/coupon-invariants.ts'
-import { type Harness, startHarness, tally } from '../setup/harness.ts'
+import { type Harness, startHarness, tally, until } from '../setup/harness.ts'
 
 let harness: Harness
 beforeAll(async () => {
@@ -68,6 +69,46 @@ describe('loading a policy', () => {
     await expectExact(harness, policyId, 15)
   })
 
+  it('[ALL-4, CPN-3] does not open a policy whose holders it left incomplete when its lock was lost', async () => {
+    // One more than a page of holders has: the lock is lost while the first is written.
+    const count = 5001
+    const policyId = await harness.policy({ totalQuantity: count + 1 })
+    await harness.sql`insert into coupons (id, policy_id, user_id, rank, issued_at, expires_at)
+      select gen_random_uuid(), ${policyId}, n, n, now(), now() + interval '1 day' from generate_series(1, ${count}::int) n`
+    await harness.sql`update coupon_policies set issued_quantity = ${count} where id = ${policyId}`
+    await harness.redis.flushdb()
+    const { scripts, locks, redis } = harness.deps
+    let isLost = () => false
+    const loader = createPolicyLoader({
+      ...harness.deps,
+      locks: {
+        tryWith: (key, ttlMs, job) =>
+          locks.tryWith(key, ttlMs, (lost) => {
+            isLost = () => lost.aborted
+            return job(lost)
+          }),
+      },
+      scripts: {
+        ...scripts,
+        async holdCoupons(...args) {
+          await redis.del(keys.couponLoadLock(policyId))
+          await until('the loss of the lock', async () => isLost())
+          await scripts.holdCoupons(...args)
+        },
+      },
+    })
+    await expect(loader.load(await policyOf(policyId))).rejects.toThrow(Unavailable)
+    expect(await scripts.inspectPolicy(policyId)).toMatchObject({ remaining: null, holdersLoaded: false })
+    expect(tally(await issueAll(policyId, [count]))).toEqual({ COUPON_ALREADY_ISSUED: 1 })
+    await expectExact(harness, policyId, count)
+  })
+
+  async function policyOf(policyId: number) {
+    const policy = await findPolicy(harness.deps.db, policyId)
+    if (!policy) throw new Error('no such policy')
+    return policy
+  }
+
   /** Loads a policy, with something happening right before the loader's first write. Gives the writes' outcomes. */
   async function loadWith(policyId: number, happening: () => Promise<unknown>) {
     const { scripts } = harness.deps
@@ -84,9 +125,7 @@ describe('loading a policy', () => {
         },
       },
     })
-    const policy = await findPolicy(harness.deps.db, policyId)
-    if (!policy) throw new Error('no such policy')
-    await loader.load(policy)
+    await loader.load(await policyOf(policyId))
     return outcomes
   }
 
