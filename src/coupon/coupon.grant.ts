@@ -9,6 +9,8 @@ import { type Coupon, expiryOf, issuedAtOf } from './coupon.ts'
 /** A grant on its way into Postgres. */
 export interface PolicyGrant extends Grant {
   policyId: number
+  /** Taken up by recovery: what its own process has sent of it may be committed yet, whatever becomes of this try. */
+  isAbandoned?: boolean
 }
 
 /** What Postgres made of a grant: the coupon, or why not although Redis had admitted it. */

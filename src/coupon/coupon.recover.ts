@@ -18,8 +18,8 @@ export interface CouponRecovery {
   /** Finishes grants that have been pending for longer than `minAgeMs`. Gives how many it took up. */
   finishAbandoned(minAgeMs: number): Promise<number>
   /**
-   * Loads policies that are or will be open and that Redis lacks, and has those loaded again whose quantity differs
-   * from Postgres. Gives how many differed.
+   * Loads policies that are or will be open and that Redis lacks, and has those loaded again, with their holders, whose
+   * quantity differs from Postgres. Gives how many differed.
    */
   reconcile(): Promise<number>
   /** Has everything loaded again: Redis was restarted and may hold an older copy of its data (ALL-4). */
@@ -56,6 +56,7 @@ export function createCouponRecovery(deps: {
       entryId,
       couponId: fields[1] as string,
       userId: Number(fields[3]),
+      isAbandoned: true,
     }))
   }
 
@@ -103,13 +104,14 @@ export function createCouponRecovery(deps: {
 
     async dropAll() {
       for await (const page of pages()) {
-        await Promise.all(
-          page.map((policy) =>
-            redis.hdel(keys.couponPolicy(policy.id), 'remaining', 'holdersLoaded', 'loader'),
-          ),
-        )
+        await Promise.all(page.map(dropPolicy))
       }
     },
+  }
+
+  /** Has a policy loaded again, its holders included. */
+  async function dropPolicy(policy: CouponPolicy): Promise<void> {
+    await redis.hdel(keys.couponPolicy(policy.id), 'remaining', 'holdersLoaded', 'loader')
   }
 
   async function dropIfDrifted(policy: CouponPolicy): Promise<boolean> {
@@ -117,7 +119,8 @@ export function createCouponRecovery(deps: {
     // Where something was admitted or settled meanwhile, the next run looks again.
     if (look.outcome !== 'DIFFERENT') return false
     log.error({ policyId: policy.id, redis: look.redis, postgres: look.postgres }, 'quantity drifted')
-    await redis.hdel(keys.couponPolicy(policy.id), 'remaining')
+    // What made the quantity wrong, as a lost settlement does, may have lost a holder as well.
+    await dropPolicy(policy)
     return true
   }
 }

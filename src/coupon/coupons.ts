@@ -45,7 +45,9 @@ export function createCoupons(deps: Deps) {
     const settled: Parameters<typeof settleGrants>[1] = []
     for (const [index, grant] of grants.entries()) {
       const result = results[index]
-      if (!result || (!result.ok && !result.rolledBack)) continue
+      if (!result) continue
+      // It stays pending, for the next run of recovery to find out.
+      if (!result.ok && (!result.rolledBack || grant.isAbandoned)) continue
       // A policy that is gone has no keys worth keeping.
       const policy = policies.known(grant.policyId) ?? (await policies.find(grant.policyId))
       const heldId = result.ok ? heldAfter(result.outcome) : givenBack
