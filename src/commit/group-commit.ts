@@ -1,3 +1,4 @@
+import { setTimeout as pause } from 'node:timers/promises'
 import { Unavailable } from '../errors.ts'
 
 /**
@@ -9,7 +10,7 @@ import { Unavailable } from '../errors.ts'
 export type BatchFault =
   /** One member's data broke the batch and everything was rolled back: each member is tried alone. */
   | 'member'
-  /** Rolled back by chance (deadlock, serialization, lost optimistic race): the batch is tried again. */
+  /** Rolled back by chance (deadlock, serialization, lost optimistic race): it is tried again, and at last in halves. */
   | 'transient'
   /** Rolled back, and trying again would not help. */
   | 'final'
@@ -41,7 +42,7 @@ export interface GroupCommitOptions<Member, Outcome> {
   maxQueue: number
   /** a member that waited longer than this for its batch is given up, ms */
   maxWaitMs: number
-  /** how often a batch is tried in all when it fails by chance */
+  /** how often a whole batch is tried when it fails by chance */
   maxAttempts?: number
   /** pause before try `attempt` (from 2), ms */
   backoffMs?(attempt: number): number
@@ -71,6 +72,8 @@ export interface GroupCommitStats {
   retries: number
   /** members tried alone because their batch failed for one member's fault */
   alone: number
+  /** batches, and parts of them, that were parted into halves because trying them again did not help */
+  parted: number
   /** reservations refused because the queue was full or draining */
   refused: number
   maxBatchSize: number
@@ -103,6 +106,14 @@ interface Waiting<Member, Outcome> {
  */
 const besideAfterMs = 100
 
+/** How often a half is tried when it fails by chance: after all the tries of its whole, few. */
+const attemptsOfHalf = 3
+/**
+ * For how long a batch is parted into halves and those again, ms. One member that always loses its race is found within
+ * tens of short transactions. Where nearly all do, those behind in the queue would be given up for it (`maxWaitMs`).
+ */
+const partingMs = 2000
+
 /**
  * Starts a group commit. With none under way a batch starts at once. Beside others one starts when it has as many members
  * as the smallest of them, or when one of its members has waited for `besideAfterMs`: several small batches would only
@@ -113,7 +124,7 @@ export function createGroupCommit<Member, Outcome>(
 ): GroupCommit<Member, Outcome> {
   const { maxBatch, maxInFlight, maxQueue, maxWaitMs, maxAttempts = 5, now } = options
   const queue: Waiting<Member, Outcome>[] = []
-  const counters = { batches: 0, members: 0, retries: 0, alone: 0, refused: 0, maxBatchSize: 0 }
+  const counters = { batches: 0, members: 0, retries: 0, alone: 0, parted: 0, refused: 0, maxBatchSize: 0 }
   const totals = { waitMsTotal: 0, commitMsTotal: 0 }
   const underWay = new Set<Waiting<Member, Outcome>[]>()
   let taken = 0
@@ -228,7 +239,11 @@ export function createGroupCommit<Member, Outcome>(
     leave(live.length)
   }
 
-  async function commitTogether(members: Member[]): Promise<MemberResult<Outcome>[]> {
+  async function commitTogether(
+    members: Member[],
+    attempts = maxAttempts,
+    partUntil = Infinity,
+  ): Promise<MemberResult<Outcome>[]> {
     for (let attempt = 1; ; attempt++) {
       try {
         const outcomes = await options.commit(members)
@@ -238,7 +253,7 @@ export function createGroupCommit<Member, Outcome>(
         return members.map(() => ({ ok: false, error, rolledBack: false }))
       } catch (error) {
         const fault = options.classify(error)
-        if (fault === 'transient' && attempt < maxAttempts) {
+        if (fault === 'transient' && attempt < attempts) {
           counters.retries++
           await pause(options.backoffMs?.(attempt + 1) ?? 0)
         } else if (fault === 'member' && members.length > 1) {
@@ -246,6 +261,13 @@ export function createGroupCommit<Member, Outcome>(
           const results: MemberResult<Outcome>[] = []
           for (const member of members) results.push(...(await commitTogether([member])))
           return results
+        } else if (fault === 'transient' && members.length > 1 && now() < partUntil) {
+          counters.parted++
+          const until = Math.min(partUntil, now() + partingMs)
+          const middle = Math.ceil(members.length / 2)
+          // One after the other: beside each other they would be one more chance to meet.
+          const first = await commitTogether(members.slice(0, middle), attemptsOfHalf, until)
+          return [...first, ...(await commitTogether(members.slice(middle), attemptsOfHalf, until))]
         } else {
           return members.map(() => ({ ok: false, error, rolledBack: fault !== 'unknown' }))
         }
@@ -272,8 +294,4 @@ export function createGroupCommit<Member, Outcome>(
       return drained.promise
     },
   }
-}
-
-function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms))
 }

@@ -102,6 +102,12 @@ function commitMetrics(registry: Registry) {
   read('gauge', 'batches_in_flight', 'Batches under way', (stats) => stats.inFlight)
   read('counter', 'retries_total', 'Batches tried again after a fault by chance', (stats) => stats.retries)
   read('counter', 'alone_total', 'Members tried alone for the fault of a neighbour', (stats) => stats.alone)
+  read(
+    'counter',
+    'parted_total',
+    'Batches parted into halves, as a fault by chance stayed',
+    (stats) => stats.parted,
+  )
   read('counter', 'refused_total', 'Writes turned away: full queue or draining', (stats) => stats.refused)
 
   return {

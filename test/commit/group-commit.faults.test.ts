@@ -125,26 +125,92 @@ describe("a 'transient' fault", () => {
     { maxAttempts: 1, tries: 1 },
     { maxAttempts: 4, tries: 4 },
     { maxAttempts: undefined, tries: 5 },
-  ])('fails, rolled back, after $tries tries (maxAttempts $maxAttempts)', async ({ maxAttempts, tries }) => {
+  ])(
+    'of a lone member fails it, rolled back, after $tries tries (maxAttempts $maxAttempts)',
+    async ({ maxAttempts, tries }) => {
+      const fault = new Failed('transient')
+      const { commit, tried, settled, submitAll } = setUp(
+        () => {
+          throw fault
+        },
+        maxAttempts === undefined ? {} : { maxAttempts },
+      )
+      expect(await submitAll('a')).toEqual([rejected(fault)])
+      expect(tried).toEqual(Array(tries).fill('a'))
+      expect(settled).toEqual([[['a'], [{ ok: false, error: fault, rolledBack: true }]]])
+      expect(commit.stats()).toMatchObject({ batches: 1, retries: tries - 1, taken: 0 })
+    },
+  )
+
+  it('that stays has the batch parted into halves, until only the member that always fails does', async () => {
     const fault = new Failed('transient')
     const { commit, tried, settled, submitAll } = setUp(
+      (members) => {
+        if (members.includes('d')) throw fault
+        return members.map(done)
+      },
+      { maxAttempts: 2 },
+    )
+    expect(await submitAll('a', 'b', 'c', 'd', 'e')).toEqual([
+      ...['a!', 'b!', 'c!'].map(fulfilled),
+      rejected(fault),
+      fulfilled('e!'),
+    ])
+    expect(tried).toEqual([
+      ...Array(2).fill('a b c d e'),
+      'a b c',
+      ...Array(3).fill('d e'),
+      ...Array(3).fill('d'),
+      'e',
+    ])
+    expect(settled[0]?.[1][3]).toEqual({ ok: false, error: fault, rolledBack: true })
+    expect(commit.stats()).toMatchObject({
+      batches: 1,
+      members: 5,
+      parted: 2,
+      retries: 5,
+      alone: 0,
+      taken: 0,
+    })
+  })
+
+  it('of a half leaves the other half what it came to, also where its outcome is unknown', async () => {
+    const [unlucky, lost] = [new Failed('transient'), new Failed('unknown')]
+    const { settled, submitAll } = setUp((members) => {
+      if (members.includes('a')) throw unlucky
+      if (members.includes('c')) throw lost
+      return members.map(done)
+    })
+    expect(await submitAll('a', 'b', 'c', 'd')).toEqual([
+      rejected(unlucky),
+      fulfilled('b!'),
+      rejected(lost),
+      rejected(lost),
+    ])
+    expect(settled[0]?.[1].map((result) => (result.ok ? 'ok' : result.rolledBack))).toEqual([
+      true,
+      'ok',
+      false,
+      false,
+    ])
+  })
+
+  it('of all members is not parted for longer than those in the queue can wait', async () => {
+    let ms = 0
+    const fault = new Failed('transient')
+    const members = Array.from({ length: 64 }, (_, index) => String(index))
+    const { commit, tried, submitAll } = setUp(
       () => {
+        ms += 100
         throw fault
       },
-      maxAttempts === undefined ? {} : { maxAttempts },
+      { maxAttempts: 1, now: () => ms },
     )
-    expect(await submitAll('a', 'b')).toEqual([rejected(fault), rejected(fault)])
-    expect(tried).toEqual(Array(tries).fill('a b'))
-    expect(settled).toEqual([
-      [
-        ['a', 'b'],
-        [
-          { ok: false, error: fault, rolledBack: true },
-          { ok: false, error: fault, rolledBack: true },
-        ],
-      ],
-    ])
-    expect(commit.stats()).toMatchObject({ batches: 1, retries: tries - 1, taken: 0 })
+    expect(await submitAll(...members)).toEqual(members.map(() => rejected(fault)))
+    // Two seconds, and then each part that is left has its tries.
+    expect(ms).toBeLessThan(5000)
+    expect(tried.length).toBe(ms / 100)
+    expect(commit.stats()).toMatchObject({ batches: 1, members: 64, taken: 0 })
   })
 })
 

@@ -150,11 +150,11 @@ async function play({ arrivals, commits, settles, ...limits }: Scenario): Promis
   }
   expect(settled.size).toBe(answers.size - waitedTooLong)
   expect(settleErrors).toBe(expected.settleErrors)
-  const { batches, members, retries, alone, refused, taken, waiting, inFlight } = group.stats()
+  const { batches, members, retries, alone, parted, refused, taken, waiting, inFlight } = group.stats()
   expect({ batches, members, retries, alone, refused, taken, waiting, inFlight }).toEqual({
     batches: settleCalls,
     members: expected.members,
-    retries: expected.transient - gaveUpTrying.size,
+    retries: expected.transient - parted - gaveUpTrying.size,
     alone: expected.alone,
     refused: expected.refused,
     taken: 0,

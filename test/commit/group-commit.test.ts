@@ -224,6 +224,7 @@ it('counts exactly', async () => {
     members: 3,
     retries: 0,
     alone: 0,
+    parted: 0,
     refused: 1,
     maxBatchSize: 2,
     waitMsTotal: 5,

@@ -217,6 +217,23 @@ describe('POST /v1/orders', () => {
     await expectConsistent(harness)
   })
 
+  it('[BAL-6] a balance whose race is lost every time fails its own order, and not those in the same batch', async () => {
+    const productId = await harness.product({ stock: 20 })
+    const contended = userId
+    const others = Array.from({ length: 9 }, () => ++userId)
+    for (const user of [contended, ...others]) await harness.charge(user, 10_000)
+    await harness.sql`create function always_late() returns trigger language plpgsql as 'begin return null; end'`
+    await harness.sql.unsafe(`create trigger always_late before update on user_balances
+      for each row when (old.user_id = ${contended}) execute function always_late()`)
+    const batches = harness.orders.commits[0]?.stats().batches
+    const answers = await Promise.all([...others, contended].map((user) => harness.order(user, productId)))
+    expect(harness.orders.commits[0]?.stats().batches).toBe((batches ?? 0) + 1)
+    expect(tally(answers)).toEqual({ 201: 9, BALANCE_CONFLICT: 1 })
+    expect(answers.at(-1)?.status).toBe(409)
+    await harness.sql`drop function always_late cascade`
+    await expectConsistent(harness)
+  })
+
   it('[ALL-3] 503 for what finds the queue full, before anything is reserved', async () => {
     const productId = await harness.product({ stock: 5 })
     await harness.charge(userId, 10_000)
