@@ -38,7 +38,12 @@ while at <= #ARGV do
   -- Redis lost an entry that Postgres went by (flushed, or an older copy): its count may lack it.
   local isLost = committed and not removed
   local isStale = units < 0 or isLost
-  if isLost and sold ~= 0 then redis.call('HDEL', KEYS[4], ARGV[2 + day]) end
+  if isLost and sold ~= 0 then
+    redis.call('HDEL', KEYS[4], ARGV[2 + day])
+    -- A count that is under way may have looked at Postgres before this sale was there: it is lost, and begins again.
+    redis.call('DEL', KEYS[5])
+    isRecounting = false
+  end
 
   for line = 1, lines do
     local productId, quantity = ARGV[at + 4 + 2 * line], ARGV[at + 5 + 2 * line]

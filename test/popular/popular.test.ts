@@ -3,9 +3,11 @@ import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { expireCoupons } from '../../src/coupon/coupon.expire.ts'
 import { midnightOf } from '../../src/popular/popular.ts'
+import { createRecount } from '../../src/popular/recount.ts'
 import { keys } from '../../src/redis/keys.ts'
 import { type Harness, startHarness, tally } from '../setup/harness.ts'
 import { expectConsistent } from '../setup/order-invariants.ts'
+import { holding, untilLockIsAwaited } from '../setup/row-locks.ts'
 
 const hour = 3_600_000
 const day = 24 * hour
@@ -161,6 +163,37 @@ describe('GET /v1/products/popular', () => {
       await live()
       await expectConsistent(harness)
     }
+  })
+
+  it('[PRD-6, ALL-4] counts a sale that Redis lost before, and that is settled while its day is being counted', async () => {
+    const [id] = (await products(1)) as [number]
+    await sell(id, 1)
+    const letGo = await holding(
+      harness,
+      (connection) => connection`select 1 from products where id = ${id} for update`,
+    )
+    const order = harness.order(1, [{ productId: id, quantity: 5 }])
+    await untilLockIsAwaited(harness, 'commit')
+    await harness.redis.flushdb()
+
+    const { scripts } = harness.deps
+    const recount = createRecount({
+      ...harness.deps,
+      shards: 1,
+      scripts: {
+        ...scripts,
+        async lookAtSales(...args) {
+          // Its snapshot of Postgres is taken by now, without the order.
+          const look = await scripts.lookAtSales(...args)
+          await letGo()
+          expect((await order).status).toBe(201)
+          return look
+        },
+      },
+    })
+    await recount(0, ['2026-05-10'])
+    expect(await live()).toEqual([[id, 6]])
+    await expectConsistent(harness)
   })
 })
 
