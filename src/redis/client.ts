@@ -10,7 +10,7 @@ export type RedisClient = Redis | Cluster
 export interface RedisSettings {
   /** one URL, or several of a cluster: see address.ts */
   url: string
-  /** deadline of a command, ms */
+  /** deadline of a command, after which a connection that has brought nothing else either is replaced, ms */
   timeoutMs: number
   connectionName: string
   scripts: ScriptSource[]
@@ -34,6 +34,9 @@ export function openRedis(settings: RedisSettings): RedisClient {
   const redis = new Redis(settings.url, {
     connectionName: settings.connectionName,
     commandTimeout: settings.timeoutMs,
+    // A connection that falls silent fails its commands one by one, and stays: the network, not Redis, may have lost it.
+    // It goes by commands that wait for an answer, so an idle connection stays.
+    socketTimeout: settings.timeoutMs,
     connectTimeout: settings.timeoutMs,
     enableAutoPipelining: true,
     // They are gathered already, and go out at once: a pipeline waits for the next turn and for the one before it.

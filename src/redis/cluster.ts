@@ -58,6 +58,8 @@ export function openCluster(
     redisOptions: {
       connectionName,
       commandTimeout: timeoutMs,
+      // As with one server: a connection that has fallen silent is replaced.
+      socketTimeout: timeoutMs,
       connectTimeout: timeoutMs,
       autoResendUnfulfilledCommands: false,
       maxRetriesPerRequest: 0,
