@@ -78,7 +78,7 @@ function problemSchema(codes: ProblemCode[]) {
     title: z.string(),
     status: z.int(),
     code: z.enum(codes as [ProblemCode, ...ProblemCode[]]),
-    detail: z.string().optional(),
+    detail: z.string(),
     instance: z.string(),
     requestId: z.string(),
   })

@@ -10,7 +10,8 @@ export interface Problem<Code extends ProblemCode = ProblemCode> {
   title: string
   status: number
   code: Code
-  detail?: string | undefined
+  /** says more where there is more to say, else the same as the title */
+  detail: string
   instance: string
   requestId: string
 }
@@ -23,22 +24,24 @@ type ProblemResponse<Code extends ProblemCode> = Code extends ProblemCode
 const retryAfterSeconds = '1'
 
 /** The members that a code always has, as JSON without its last brace. */
-const heads = Object.fromEntries(
-  Object.entries(problems).map(([code, { title, status }]) => {
+const heads = headsOf(({ type, title, status, code }) => ({ type, title, status, code }))
+/** The same for a refusal that says no more than its code. */
+const plainHeads = headsOf((members) => members)
+
+function headsOf(pick: (members: Omit<Problem, 'instance' | 'requestId'>) => object) {
+  const entries = Object.entries(problems) as [ProblemCode, (typeof problems)[ProblemCode]][]
+  const texts = entries.map(([code, { title, status }]) => {
     const type = `urn:seonchak:problem:${code.toLowerCase().replaceAll('_', '-')}`
-    return [code, JSON.stringify({ type, title, status, code }).slice(0, -1)]
-  }),
-) as Record<ProblemCode, string>
+    return [code, JSON.stringify(pick({ type, title, status, code, detail: title })).slice(0, -1)]
+  })
+  return Object.fromEntries(texts) as Record<ProblemCode, string>
+}
 
 /** A refusal as the text of its problem document. */
 export function problemAnswer(c: Context<HttpEnv>, { refused, detail, extra }: Refusal): Answer {
-  const rest: Omit<Problem, 'type' | 'title' | 'status' | 'code'> = {
-    detail,
-    instance: c.req.path,
-    requestId: c.env.requestId,
-    ...extra,
-  }
-  return { status: problems[refused].status, answer: `${heads[refused]},${JSON.stringify(rest).slice(1)}` }
+  const head = detail === undefined ? plainHeads[refused] : heads[refused]
+  const rest = { detail, instance: c.req.path, requestId: c.env.requestId, ...extra }
+  return { status: problems[refused].status, answer: `${head},${JSON.stringify(rest).slice(1)}` }
 }
 
 const problemType = 'application/problem+json'

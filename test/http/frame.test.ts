@@ -24,7 +24,7 @@ afterAll(() => harness.stop())
 beforeEach(() => void logged.splice(0))
 
 describe('what no route takes', () => {
-  it('is 404 as a problem document with all its members', async () => {
+  it('[ALL-3] is 404 as a problem document with all its members', async () => {
     const { status, body, headers } = await harness.get('/v1/nothing?of=this')
     expect(status).toBe(404)
     expect(headers.get('content-type')).toBe('application/problem+json')
@@ -33,6 +33,7 @@ describe('what no route takes', () => {
       title: 'There is no such route',
       status: 404,
       code: 'NOT_FOUND',
+      detail: 'There is no such route',
       instance: '/v1/nothing',
       requestId: 'made-id',
     })
@@ -221,7 +222,7 @@ describe('what was thrown', () => {
   it.each([
     ['/boom', 500, 'INTERNAL', 'Something broke on our side', null],
     ['/away', 503, 'UNAVAILABLE', 'The service cannot take this request now', '1'],
-  ])('by %s goes to the log and not to the client', async (path, status, code, title, retryAfter) => {
+  ])('[ALL-3] by %s goes to the log and not to the client', async (path, status, code, title, retryAfter) => {
     const { headers, body, ...answer } = await harness.call('GET', path)
     expect(answer.status).toBe(status)
     expect(headers.get('content-type')).toBe('application/problem+json')
@@ -231,6 +232,7 @@ describe('what was thrown', () => {
       title,
       status,
       code,
+      detail: title,
       instance: path,
       requestId: 'made-id',
     })

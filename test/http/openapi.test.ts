@@ -107,7 +107,7 @@ describe('the document', () => {
         if (Number(status) < 400) continue
         const schema = content[type]?.schema
         expect(schema?.required, where).toEqual(
-          expect.arrayContaining(['type', 'title', 'status', 'code', 'instance', 'requestId']),
+          expect.arrayContaining(['type', 'title', 'status', 'code', 'detail', 'instance', 'requestId']),
         )
         const codes = schema?.properties?.code?.enum ?? []
         expect(codes.length, where).toBeGreaterThanOrEqual(1)
