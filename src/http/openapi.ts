@@ -122,6 +122,15 @@ export const idempotencyHeader = z.object({
 /** A point in time in an answer: ISO 8601 with offset Z. */
 export const time = z.iso.datetime()
 
+/** The last millisecond that four digits of a year can say: 9999-12-31T23:59:59.999Z. */
+export const maxTimeMs = 253_402_300_799_999
+
+/** A point in time in a body. Its text can name some, by its offset too, that Postgres or an answer cannot. */
+export const timeInBody = z.iso
+  .datetime({ offset: true })
+  .transform((text) => new Date(text))
+  .refine((at) => at.getTime() >= 0 && at.getTime() <= maxTimeMs, 'must be from 1970 to 9999 in UTC')
+
 /** The JSON body of a request; one that is not there is refused. */
 export function jsonBody<Schema extends z.ZodType>(schema: Schema) {
   return { required: true, content: { 'application/json': { schema } } } as const

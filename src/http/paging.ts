@@ -1,6 +1,7 @@
 import { z } from '@hono/zod-openapi'
 import type { Context } from 'hono'
 import type { HttpEnv } from './frame.ts'
+import { maxTimeMs } from './openapi.ts'
 import { invalid } from './problem.ts'
 
 /** `?limit=` and `?cursor=` of a list (api.md). */
@@ -14,6 +15,9 @@ export const pageQuery = z.object({
     .openapi({ type: 'integer', minimum: 1, maximum: 100, default: 20 }),
   cursor: z.string().max(200).optional().openapi({ description: 'nextCursor of the page before' }),
 })
+
+/** A point in time in a cursor, ms: none that Postgres could not take. */
+export const timeInCursor = z.int().min(0).max(maxTimeMs)
 
 /** The schema of a list answer. */
 export function pageOf<Item extends z.ZodType>(item: Item) {

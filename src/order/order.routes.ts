@@ -16,7 +16,7 @@ import {
   time,
   uuidInPath,
 } from '../http/openapi.ts'
-import { pageOf, pageQuery, readCursor, toPage } from '../http/paging.ts'
+import { pageOf, pageQuery, readCursor, timeInCursor, toPage } from '../http/paging.ts'
 import { problem } from '../http/problem.ts'
 import type { PlacedOrder } from './order.decide.ts'
 import { type Order, textOf } from './order.ts'
@@ -138,7 +138,7 @@ const cancelOrder = createRoute({
   },
 })
 
-const orderCursor = z.tuple([z.int(), z.uuid()])
+const orderCursor = z.tuple([timeInCursor, z.uuid()])
 
 /** Adds the routes of orders. */
 export function addOrderRoutes(

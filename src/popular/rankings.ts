@@ -7,6 +7,8 @@ import { addDays, compact, dashed, places, rank, seoulDate, windowUpTo } from '.
 import { createRecount } from './recount.ts'
 import { createSnapshots } from './snapshot.ts'
 
+/** Before this midnight nothing was sold, and no snapshot is taken: Redis and Postgres count time from 1970 on. */
+const firstDate = '1970-01-02'
 /** A ranking may be this old, ms. */
 const cacheMs = 1000
 /** How long a call waits for days that are being counted, ms. */
@@ -78,6 +80,7 @@ export function createRankings(deps: Deps & { products: Products }) {
 
   /** The snapshot of a date, or of the newest one there is. */
   async function findSnapshotOf(date: string): Promise<Snapshot | Refusal<'SNAPSHOT_NOT_FOUND'>> {
+    if (date < firstDate) return refuse('SNAPSHOT_NOT_FOUND')
     const of = date === 'latest' ? await findLatestDate(db) : date
     const items = of === undefined ? undefined : await findSnapshot(db, of)
     if (of === undefined || items === undefined) return refuse('SNAPSHOT_NOT_FOUND')
@@ -89,11 +92,11 @@ export function createRankings(deps: Deps & { products: Products }) {
   return {
     live,
     findSnapshot: findSnapshotOf,
-    /** Runs the midnight job for one date, at most today, and gives its snapshot; an old one is left as it is. */
+    /** Runs the midnight job for one date up to today, and gives its snapshot; an old one is left as it is. */
     async takeSnapshot(date: string): Promise<Snapshot | Refusal<'VALIDATION_FAILED'>> {
-      if (date > seoulDate(now())) {
+      if (date < firstDate || date > seoulDate(now())) {
         return refuse('VALIDATION_FAILED', undefined, {
-          errors: [{ path: 'date', message: 'must not be after today in Asia/Seoul' }],
+          errors: [{ path: 'date', message: `must be from ${firstDate} to today in Asia/Seoul` }],
         })
       }
       await snapshots.take(date)

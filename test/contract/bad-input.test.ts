@@ -168,6 +168,52 @@ describe('paths and queries', () => {
     ))
 })
 
+describe('times that a store or an answer cannot hold', () => {
+  const lastMs = 253_402_300_799_999
+  const uuid = '0192f0c1-7c1e-7000-8000-000000000000'
+  const page = (list: string, ms: number) =>
+    harness.get(`/v1/users/1/${list}?cursor=${Buffer.from(JSON.stringify([ms, uuid])).toString('base64url')}`)
+
+  it.each(['orders', 'coupons'])('[ALL-3] are no cursors of %s', async (list) => {
+    const outside = fc.oneof(
+      fc.integer({ max: -1 }),
+      fc.maxSafeInteger().map((ms) => lastMs + 1 + (Math.abs(ms) % (Number.MAX_SAFE_INTEGER - lastMs))),
+      fc.constantFrom(-62_167_219_200_001, -8_640_000_000_000_001, lastMs + 1, Number.MAX_SAFE_INTEGER),
+    )
+    await expectRefused(outside, (ms) => page(list, ms), 100)
+    for (const ms of [0, lastMs]) expect((await page(list, ms)).status).toBe(200)
+  })
+
+  it('[ALL-3, CPN-2] are no times of a policy, whatever their offset', async () => {
+    const create = (changes: Record<string, unknown>) =>
+      harness.call('POST', '/v1/admin/coupon-policies', newPolicy(changes), admin)
+    const outside = fc.constantFrom(
+      { issueStartsAt: '0000-01-01T00:00:00Z' },
+      { issueStartsAt: '0001-01-01T00:00:00+23:59' },
+      { issueStartsAt: '1969-12-31T23:59:59.999Z' },
+      { issueStartsAt: '1970-01-01T00:00:00+00:01' },
+      { issueEndsAt: '9999-12-31T23:59:59-23:59' },
+      { issueEndsAt: '9999-12-31T23:59:59.999-00:01' },
+    )
+    await expectRefused(outside, create, 20)
+    const first = { issueStartsAt: '1970-01-01T00:01:00+00:01', issueEndsAt: '9999-12-31T23:59:59.999Z' }
+    const { status, body } = await create(first)
+    expect([status, body.issueStartsAt]).toEqual([201, '1970-01-01T00:00:00.000Z'])
+    expect((await harness.get(`/v1/coupon-policies/${body.id}`)).body).toEqual(body)
+  })
+
+  it('[ALL-3, PRD-7] are no dates of snapshots: none is there, and none is taken', async () => {
+    const dates = ['0000-01-01', '0001-01-01', '1969-12-31', '1970-01-01']
+    const take = (date: string) => harness.call('POST', '/v1/admin/popular/snapshots', { date }, admin)
+    await expectRefused(fc.constantFrom(...dates), take, 10)
+    for (const date of dates) {
+      const { status, body } = await harness.get(`/v1/products/popular/snapshots/${date}`)
+      expect([status, body.code]).toEqual([404, 'SNAPSHOT_NOT_FOUND'])
+    }
+    expect(await take('1970-01-02')).toMatchObject({ status: 200, body: { date: '1970-01-02', items: [] } })
+  })
+})
+
 function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
