@@ -13,7 +13,7 @@ type Part = 'param' | 'query' | 'json'
 type Fault = { path: string; message: string }
 
 /**
- * Makes the one handler of a route: it judges the body by its headers, lets in whom the route is for, validates the
+ * Makes the one handler of a route: it lets in whom the route is for, judges the body by its headers, validates the
  * input with the schemas that document it, and runs `handler`, all within the deadline. `path` is its template. Hono's own way, a middleware for
  * each of these, made a real Request and Headers on the way (docs/design.md).
  */
@@ -34,14 +34,14 @@ export function createEndpoint(
   // Not async, and waiting only for what takes time: most requests have one thing to wait for before their handler, the
   // body, or nothing.
   function answer(c: Context<HttpEnv>, next: Next): Response | Promise<Response> {
-    const refusal = isWrite ? refuseBody(c) : undefined
-    if (refusal) return refusal
     const entered = enter?.(c)
     if (entered instanceof Promise) return entered.then((refused) => refused ?? validate(c, next))
     return entered ?? validate(c, next)
   }
 
   function validate(c: Context<HttpEnv>, next: Next): Response | Promise<Response> {
+    const refusal = isWrite ? refuseBody(c) : undefined
+    if (refusal) return refusal
     const faults: Fault[] = []
     if (query) take(c, 'query', query, singles(c.req.queries()), faults)
     if (params) take(c, 'param', params, c.req.param(), faults)

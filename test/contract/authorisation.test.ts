@@ -86,6 +86,26 @@ describe.each<Mode>(['secret', 'keySet'])('every route of the document, tokens b
     }
   })
 
+  it('[ALL-3] judges who calls before anything of the body', async () => {
+    const locked = await startHarness({ on: open.on, env: { ADMIN_TOKEN: '' } })
+    const strange = [
+      { 'Content-Type': 'text/plain' },
+      { 'Content-Type': 'application/json', 'Content-Length': '70000' },
+    ]
+    for (const call of [...callsFor('user'), ...callsFor('admin')].filter(
+      ({ method }) => method === 'POST',
+    )) {
+      for (const headers of strange) {
+        const { status, body } = await harness.call('POST', call.path, '{', headers)
+        expect([status, body.code], call.where).toEqual([401, 'UNAUTHENTICATED'])
+        if (!call.path.startsWith('/v1/admin/')) continue
+        const forbidden = await locked.call('POST', call.path, '{', headers)
+        expect([forbidden.status, forbidden.body.code], call.where).toEqual([403, 'FORBIDDEN'])
+      }
+    }
+    await locked.stop()
+  })
+
   it("[ALL-3] that is for users refuses another user's token", async () => {
     const before = await open.sql`select (select count(*) from orders), (select count(*) from coupons),
       (select count(*) from balance_entries), (select array_agg(status) from orders) as statuses`
