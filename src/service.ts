@@ -7,6 +7,7 @@ import { createDomains } from './domains.ts'
 import type { Env } from './env.ts'
 import { createDrain } from './http/drain.ts'
 import { createHttpServer } from './http/server.ts'
+import { createEntrance } from './http/starting.ts'
 import { createLog } from './log.ts'
 import type { Membership } from './member.ts'
 import { untilReady } from './redis/client.ts'
@@ -37,7 +38,8 @@ export async function runService(env: Env, stop: AbortSignal, membership?: Membe
   const domains = createDomains(deps)
   const isListening = !membership || env.ROLES.includes('api')
   const app = buildApp(deps, () => isServing, env.ROLES.includes('api') ? domains : undefined)
-  const server = createHttpServer(app)
+  const entrance = createEntrance(app, deps)
+  const server = createHttpServer(entrance)
   const drain = createDrain(server)
 
   try {
@@ -58,6 +60,7 @@ export async function runService(env: Env, stop: AbortSignal, membership?: Membe
   const stopScheduler = env.ROLES.includes('scheduler') ? startScheduler(deps, domains) : undefined
   if (env.ROLES.includes('worker')) domains.outbox.startRelay()
   isServing = true
+  entrance.open()
   const address = server.address()
   const port = typeof address === 'object' ? address?.port : undefined
   log.info({ roles: env.ROLES, port }, membership ? 'member serving' : 'serving')

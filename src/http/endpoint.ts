@@ -1,11 +1,10 @@
 import type { RouteConfig } from '@hono/zod-openapi'
 import type { Context, Next } from 'hono'
 import type { z } from 'zod'
-import { refuse } from '../errors.ts'
 import type { Access, Audience } from './access.ts'
 import { readJson, refuseBody } from './body.ts'
 import type { HttpEnv } from './frame.ts'
-import { invalid, problem } from './problem.ts'
+import { invalid, unavailable } from './problem.ts'
 
 export type Handler = (c: Context<HttpEnv>, next: Next) => Response | Promise<Response>
 
@@ -61,7 +60,7 @@ export function createEndpoint(
   return function endpoint(c, next) {
     c.env.route = path
     const made = answer(c, next)
-    return within && made instanceof Promise ? within(made, () => late(c)) : made
+    return within && made instanceof Promise ? within(made, () => unavailable(c, 'It took too long.')) : made
   }
 }
 
@@ -89,8 +88,4 @@ function userIdsOf(c: Context<HttpEnv>): number[] {
     (part) => c.req.valid(part as never) as { userId?: number } | undefined,
   )
   return inputs.flatMap((input) => (input?.userId === undefined ? [] : [input.userId]))
-}
-
-function late(c: Context<HttpEnv>): Response {
-  return problem(c, refuse('UNAVAILABLE', 'It took too long.'), { 'Retry-After': '1' })
 }

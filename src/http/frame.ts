@@ -39,7 +39,10 @@ const safeId = /^[\w.:=+/@~-]{1,128}$/
  * It is no middleware: with one, Hono composes each request's handlers anew, and with a middleware for each of these the
  * frame cost more than what was done with the request (docs/design.md).
  */
-export function frame(api: Api, { newId, metrics }: { newId(): string; metrics: Metrics }): void {
+export function frame(
+  api: Pick<Api, 'fetch'>,
+  { newId, metrics }: { newId(): string; metrics: Metrics },
+): void {
   const answer = api.fetch
   const finish = (request: Request, state: RequestState, startedAt: number, response: Response): Response => {
     if (!state.isFramed) addHeaders(response, state)

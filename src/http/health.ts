@@ -1,7 +1,6 @@
-import { refuse } from '../errors.ts'
 import { json, named } from './frame.ts'
 import type { Api } from './openapi.ts'
-import { problem } from './problem.ts'
+import { unavailable } from './problem.ts'
 
 /** What the probes ask. */
 export interface Health {
@@ -22,9 +21,7 @@ export function addHealthRoutes(api: Api, health: Health): void {
           () => true,
           () => false,
         ))
-      return isReady
-        ? json(c, { status: 'ready' }, 200)
-        : problem(c, refuse('UNAVAILABLE'), { 'Retry-After': '1' })
+      return isReady ? json(c, { status: 'ready' }, 200) : unavailable(c)
     }),
   )
 }

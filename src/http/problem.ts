@@ -75,6 +75,11 @@ export function invalid(c: Context<HttpEnv>, errors: { path: string; message: st
   return problem(c, refuse('VALIDATION_FAILED', undefined, { errors }))
 }
 
+/** Answers 503: the caller may come again soon. */
+export function unavailable(c: Context<HttpEnv>, detail?: string) {
+  return problem(c, refuse('UNAVAILABLE', detail), { 'Retry-After': retryAfterSeconds })
+}
+
 /**
  * Makes the handler of everything that was thrown: 503 where a store is out of reach, 500 for a bug. What was thrown
  * goes to the log and never to the client.
@@ -84,7 +89,7 @@ export function createErrorHandler(log: Logger, isUnavailable: (error: unknown) 
     const at = { requestId: c.env.requestId, method: c.req.method, path: c.req.path }
     if (isUnavailable(error)) {
       if (!(error instanceof Overloaded)) log.warn({ err: error, ...at }, 'unavailable')
-      return problem(c, refuse('UNAVAILABLE'), { 'Retry-After': retryAfterSeconds })
+      return unavailable(c)
     }
     log.error({ err: error, ...at }, 'request failed')
     return problem(c, refuse('INTERNAL'))

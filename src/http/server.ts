@@ -6,7 +6,7 @@ import type { Api } from './openapi.ts'
  * Makes the HTTP server of an application; it does not listen yet. Its limits are against clients that are slow, on
  * purpose or not: bodies are 64 KiB at most, so who needs longer than this to send one only holds a connection.
  */
-export function createHttpServer(api: Api): Server {
+export function createHttpServer(api: Pick<Api, 'fetch'>): Server {
   const server = createAdaptorServer({
     fetch: api.fetch,
     serverOptions: {
