@@ -147,6 +147,7 @@ describe('POST /v1/coupon-policies/{policyId}/issue', () => {
     expect(answer.body).toEqual({
       type: 'urn:seonchak:problem:coupon-policy-not-found',
       title: 'There is no such coupon policy',
+      detail: 'There is no such coupon policy',
       status: 404,
       code: 'COUPON_POLICY_NOT_FOUND',
       instance: '/v1/coupon-policies/987654321/issue',

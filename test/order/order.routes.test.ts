@@ -126,6 +126,7 @@ describe('POST /v1/orders', () => {
     expect(refused.body).toEqual({
       type: 'urn:seonchak:problem:insufficient-balance',
       title: 'The balance does not cover the order',
+      detail: 'The balance does not cover the order',
       status: 402,
       code: 'INSUFFICIENT_BALANCE',
       instance: '/v1/orders',

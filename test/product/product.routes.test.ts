@@ -79,6 +79,7 @@ describe('GET /v1/products/{productId}', () => {
     expect(missing.body).toEqual({
       type: 'urn:seonchak:problem:product-not-found',
       title: 'There is no such product',
+      detail: 'There is no such product',
       status: 404,
       code: 'PRODUCT_NOT_FOUND',
       instance: `/v1/products/${unknown}`,
