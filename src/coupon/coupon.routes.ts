@@ -1,9 +1,12 @@
 import { createRoute, z } from '@hono/zod-openapi'
+import { operatorId } from '../db/idempotency.ts'
 import { couponStatuses } from '../db/schema/index.ts'
 import { json } from '../http/frame.ts'
+import type { Idempotency } from '../http/idempotency.ts'
 import {
   type Api,
   id,
+  idempotencyHeader,
   idInPath,
   jsonAnswer,
   jsonBody,
@@ -15,6 +18,7 @@ import {
 } from '../http/openapi.ts'
 import { pageOf, pageQuery, readCursor, timeInCursor, toPage } from '../http/paging.ts'
 import { problem } from '../http/problem.ts'
+import type { CreatedPolicy, CreatePolicy } from './coupon.create.ts'
 import type { Coupon } from './coupon.ts'
 import type { Coupons } from './coupons.ts'
 
@@ -122,10 +126,17 @@ const createPolicy = createRoute({
   summary: 'Create a coupon policy',
   tags: ['admin'],
   security: [{ admin: [] }],
-  request: { body: jsonBody(newPolicy) },
+  request: { headers: idempotencyHeader, body: jsonBody(newPolicy) },
   responses: {
     201: jsonAnswer('The policy', policySchema),
-    ...problemResponses('UNAUTHENTICATED', 'FORBIDDEN', 'BODY_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE'),
+    ...problemResponses(
+      'UNAUTHENTICATED',
+      'FORBIDDEN',
+      'IDEMPOTENCY_KEY_REUSED',
+      'IDEMPOTENCY_IN_PROGRESS',
+      'BODY_TOO_LARGE',
+      'UNSUPPORTED_MEDIA_TYPE',
+    ),
   },
 })
 
@@ -156,7 +167,11 @@ function withTexts(coupon: Coupon) {
 }
 
 /** Adds the routes of coupons and coupon policies. */
-export function addCouponRoutes(api: Api, coupons: Coupons): void {
+export function addCouponRoutes(
+  api: Api,
+  { coupons, createPolicy: create }: { coupons: Coupons; createPolicy: CreatePolicy },
+  idempotency: Idempotency,
+): void {
   api.openapi(getPolicy, async (c) => {
     const policy = await coupons.findPolicy(c.req.valid('param').policyId)
     return 'refused' in policy ? problem(c, policy) : json(c, policy, 200)
@@ -184,7 +199,15 @@ export function addCouponRoutes(api: Api, coupons: Coupons): void {
     )
   })
 
-  api.openapi(createPolicy, async (c) => json(c, await coupons.createPolicy(c.req.valid('json')), 201))
+  api.openapi(createPolicy, (c) => {
+    const body = c.req.valid('json')
+    return idempotency.answer<CreatedPolicy>(c, {
+      userId: operatorId,
+      body,
+      run: (call) => create(body, call),
+      render: (created) => ({ status: 201, answer: JSON.stringify(created) }),
+    })
+  })
 
   api.openapi(cancelCoupon, async (c) => {
     const outcome = await coupons.cancel(c.req.valid('param').couponId)

@@ -1,7 +1,8 @@
 import { and, asc, desc, eq, gt, inArray, lt, lte, max, or, type SQL, sql } from 'drizzle-orm'
 import type { Database } from '../db/client.ts'
 import { type CouponRow, type CouponStatus, couponPolicies, coupons } from '../db/schema/index.ts'
-import { bigints } from '../db/statement.ts'
+import { bigints, statement } from '../db/statement.ts'
+import type { Transaction } from '../db/transactions.ts'
 import type { CouponPolicy } from './coupon.ts'
 
 const policyColumns = {
@@ -26,6 +27,33 @@ export async function insertPolicy(
     .values({ ...policy, createdAt: now })
     .returning(policyColumns)
   return row as CouponPolicy
+}
+
+const insertPolicyRow = statement<
+  Omit<CouponPolicy, 'id' | 'issueStartsAt' | 'issueEndsAt'> & Record<'startsAt' | 'endsAt' | 'at', string>,
+  { id: number }
+>(sql`
+  insert into ${couponPolicies}
+    (name, discount_type, discount_value, total_quantity, issue_starts_at, issue_ends_at, valid_days, created_at)
+  values (${sql.placeholder('name')}::text, ${sql.placeholder('discountType')}::text,
+    ${sql.placeholder('discountValue')}::bigint, ${sql.placeholder('totalQuantity')}::int,
+    ${sql.placeholder('startsAt')}::text::timestamptz, ${sql.placeholder('endsAt')}::text::timestamptz,
+    ${sql.placeholder('validDays')}::int, ${sql.placeholder('at')}::text::timestamptz)
+  returning id`)
+
+/** Inserts a policy inside `tx` and gives its id. */
+export async function writePolicy(
+  tx: Transaction,
+  { issueStartsAt, issueEndsAt, ...policy }: Omit<CouponPolicy, 'id'>,
+  now: Date,
+): Promise<number> {
+  const [row] = await tx.read(insertPolicyRow, {
+    ...policy,
+    startsAt: issueStartsAt.toISOString(),
+    endsAt: issueEndsAt.toISOString(),
+    at: now.toISOString(),
+  })
+  return (row as { id: number }).id
 }
 
 /** Reads a policy, or undefined when there is none. */

@@ -11,6 +11,9 @@ export interface CallId {
   key: string
 }
 
+/** Stands for the operator among the users of calls: ids of users start at 1. */
+export const operatorId = 0
+
 /** A call whose answer is kept with its effect, if it has one. */
 export interface IdempotentCall<Outcome> extends CallId {
   /** SHA-256 of the body */

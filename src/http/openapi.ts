@@ -116,7 +116,9 @@ export const name = z
 
 /** The header of a write that may be repeated (ALL-2). Its form is checked where it is used. */
 export const idempotencyHeader = z.object({
-  'idempotency-key': z.string().optional().openapi({ description: '1 to 255 printable characters' }),
+  'idempotency-key': z.string().min(1).max(255).optional().openapi({
+    description: '1 to 255 printable characters; the answer is kept for at least 24 hours',
+  }),
 })
 
 /** A point in time in an answer: ISO 8601 with offset Z. */

@@ -1,8 +1,20 @@
 import { createRoute, z } from '@hono/zod-openapi'
+import { operatorId } from '../db/idempotency.ts'
 import { json } from '../http/frame.ts'
-import { type Api, id, idInPath, jsonAnswer, jsonBody, name, problemResponses } from '../http/openapi.ts'
+import type { Idempotency } from '../http/idempotency.ts'
+import {
+  type Api,
+  id,
+  idempotencyHeader,
+  idInPath,
+  jsonAnswer,
+  jsonBody,
+  name,
+  problemResponses,
+} from '../http/openapi.ts'
 import { pageOf, pageQuery, readCursor, toPage } from '../http/paging.ts'
 import { problem } from '../http/problem.ts'
+import type { StockedProduct } from './product.ts'
 import type { Products } from './products.ts'
 import { maxStock } from './restock.ts'
 
@@ -46,6 +58,7 @@ const createProduct = createRoute({
   tags: ['admin'],
   security: [{ admin: [] }],
   request: {
+    headers: idempotencyHeader,
     body: jsonBody(
       z.strictObject({
         name,
@@ -56,7 +69,14 @@ const createProduct = createRoute({
   },
   responses: {
     201: jsonAnswer('The product', productSchema),
-    ...problemResponses('UNAUTHENTICATED', 'FORBIDDEN', 'BODY_TOO_LARGE', 'UNSUPPORTED_MEDIA_TYPE'),
+    ...problemResponses(
+      'UNAUTHENTICATED',
+      'FORBIDDEN',
+      'IDEMPOTENCY_KEY_REUSED',
+      'IDEMPOTENCY_IN_PROGRESS',
+      'BODY_TOO_LARGE',
+      'UNSUPPORTED_MEDIA_TYPE',
+    ),
   },
 })
 
@@ -66,13 +86,19 @@ const restock = createRoute({
   summary: 'Add units to a product',
   tags: ['admin'],
   security: [{ admin: [] }],
-  request: { params, body: jsonBody(z.strictObject({ quantity: z.int().positive().max(maxStock) })) },
+  request: {
+    params,
+    headers: idempotencyHeader,
+    body: jsonBody(z.strictObject({ quantity: z.int().positive().max(maxStock) })),
+  },
   responses: {
     200: jsonAnswer('The product with its new stock', productSchema),
     ...problemResponses(
       'UNAUTHENTICATED',
       'FORBIDDEN',
       'PRODUCT_NOT_FOUND',
+      'IDEMPOTENCY_KEY_REUSED',
+      'IDEMPOTENCY_IN_PROGRESS',
       'BODY_TOO_LARGE',
       'UNSUPPORTED_MEDIA_TYPE',
     ),
@@ -82,7 +108,7 @@ const restock = createRoute({
 const productCursor = z.tuple([z.int().positive()])
 
 /** Adds the routes of products. */
-export function addProductRoutes(api: Api, products: Products): void {
+export function addProductRoutes(api: Api, products: Products, idempotency: Idempotency): void {
   api.openapi(listProducts, async (c) => {
     const { limit, cursor } = c.req.valid('query')
     const after = readCursor(c, cursor, productCursor)
@@ -100,11 +126,24 @@ export function addProductRoutes(api: Api, products: Products): void {
     return 'refused' in product ? problem(c, product) : json(c, product, 200)
   })
 
-  api.openapi(createProduct, async (c) => json(c, await products.create(c.req.valid('json')), 201))
+  api.openapi(createProduct, (c) => {
+    const body = c.req.valid('json')
+    return idempotency.answer<StockedProduct>(c, {
+      userId: operatorId,
+      body,
+      run: (call) => products.create(body, call),
+      render: (product) => ({ status: 201, answer: JSON.stringify(product) }),
+    })
+  })
 
-  api.openapi(restock, async (c) => {
-    const { quantity } = c.req.valid('json')
-    const product = await products.restock(c.req.valid('param').productId, quantity)
-    return 'refused' in product ? problem(c, product) : json(c, product, 200)
+  api.openapi(restock, (c) => {
+    const { productId } = c.req.valid('param')
+    const body = c.req.valid('json')
+    return idempotency.answer<StockedProduct>(c, {
+      userId: operatorId,
+      body,
+      run: (call) => products.restock(productId, body.quantity, call),
+      render: (product) => ({ status: 200, answer: JSON.stringify(product) }),
+    })
   })
 }

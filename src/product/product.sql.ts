@@ -1,22 +1,26 @@
 import { asc, gt, sql } from 'drizzle-orm'
 import type { Database } from '../db/client.ts'
 import { orders, products, restocks } from '../db/schema/index.ts'
-import { bigints } from '../db/statement.ts'
+import { bigints, statement } from '../db/statement.ts'
+import type { Transaction } from '../db/transactions.ts'
 import type { StockEntry } from '../redis/stock-scripts.ts'
 import type { Product } from './product.ts'
 
 const productColumns = { id: products.id, name: products.name, price: products.price }
 
-/** Inserts a product with its first stock. */
+const insertProductRow = statement<Omit<Product, 'id'> & { stock: number; at: string }, Product>(sql`
+  insert into ${products} (name, price, stock, initial_stock, created_at)
+  values (${sql.placeholder('name')}::text, ${sql.placeholder('price')}::bigint, ${sql.placeholder('stock')}::int,
+    ${sql.placeholder('stock')}::int, ${sql.placeholder('at')}::text::timestamptz)
+  returning id, name, price`)
+
+/** Inserts a product with its first stock inside `tx`. */
 export async function insertProduct(
-  db: Database,
+  tx: Transaction,
   product: Omit<Product, 'id'> & { stock: number },
   now: Date,
 ): Promise<Product> {
-  const [row] = await db
-    .insert(products)
-    .values({ ...product, initialStock: product.stock, createdAt: now })
-    .returning(productColumns)
+  const [row] = await tx.read(insertProductRow, { ...product, at: now.toISOString() })
   return row as Product
 }
 

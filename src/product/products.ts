@@ -1,10 +1,12 @@
 import { classifyFailure } from '../db/failure.ts'
+import type { IdempotentCall, Replay } from '../db/idempotency.ts'
+import { writeOnce } from '../db/write-once.ts'
 import type { Deps } from '../deps.ts'
-import { type Refusal, refuse, Unavailable } from '../errors.ts'
+import { type Refusal, refuse } from '../errors.ts'
 import type { Catalog } from './catalog.ts'
 import { insertProduct, listProducts } from './product.sql.ts'
 import type { Product, StockedProduct } from './product.ts'
-import { commitRestock, maxStock, type RestockOutcome } from './restock.ts'
+import { commitRestock } from './restock.ts'
 import type { StockLoader } from './stock.load.ts'
 import type { Stock } from './stock.ts'
 
@@ -35,52 +37,60 @@ export function createProducts(deps: Deps & { catalog: Catalog; stock: Stock; lo
   }
 
   /** Creates a product and makes it ready in Redis, so that its first buyer does not wait for that. */
-  async function create(input: { name: string; price: number; stock: number }): Promise<StockedProduct> {
-    const product = await insertProduct(db, input, new Date(now()))
-    catalog.learn(product)
+  async function create(
+    input: { name: string; price: number; stock: number },
+    call: IdempotentCall<StockedProduct> | undefined,
+  ): Promise<StockedProduct | Replay | Refusal<'IDEMPOTENCY_KEY_REUSED'>> {
+    const at = new Date(now())
+    const outcome = await writeOnce(transactions, call, at, async (tx): Promise<StockedProduct> => {
+      const { id, name, price } = await insertProduct(tx, input, at)
+      return { id, name, price, stock: input.stock }
+    })
+    if ('refused' in outcome || 'replay' in outcome) return outcome
+    const { id, name, price } = outcome
+    catalog.learn({ id, name, price })
     await loader
-      .load([product.id])
-      .catch((error: unknown) =>
-        log.warn({ err: error, productId: product.id }, 'new product not loaded yet'),
-      )
-    return { ...product, stock: input.stock }
+      .load([id])
+      .catch((error: unknown) => log.warn({ err: error, productId: id }, 'new product not loaded yet'))
+    return outcome
   }
 
   /**
    * Adds units to a product, once in each store whatever dies in between: the entry announced first makes recovery
-   * finish in Redis what Postgres has. @throws Unavailable when a store is away; it may then have been added
+   * finish in Redis what Postgres has. The answer is kept with the effect, so the stock in it is what was left when the
+   * restock came, and the new units. @throws Unavailable when a store is away; it may then have been added
    */
   async function restock(
     productId: number,
     quantity: number,
-  ): Promise<StockedProduct | Refusal<'PRODUCT_NOT_FOUND' | 'VALIDATION_FAILED'>> {
-    if (!(await find(productId))) return refuse('PRODUCT_NOT_FOUND')
+    call: IdempotentCall<StockedProduct> | undefined,
+  ): Promise<
+    StockedProduct | Replay | Refusal<'PRODUCT_NOT_FOUND' | 'VALIDATION_FAILED' | 'IDEMPOTENCY_KEY_REUSED'>
+  > {
+    const product = await get(productId)
+    if ('refused' in product) return product
+    const restocked = { ...product, stock: product.stock + quantity }
     const id = newId()
-    const lines = [{ productId, quantity }]
-    const entries = await stock.announce({ kind: 'restock', id, orderId: '', lines })
-    let outcome: RestockOutcome | undefined
+    const at = new Date(now())
+    const entries = await stock.announce({
+      kind: 'restock',
+      id,
+      orderId: '',
+      lines: [{ productId, quantity }],
+    })
     try {
-      outcome = await transactions.run((tx) =>
-        commitRestock(tx, { id, productId, quantity, at: new Date(now()) }),
+      const outcome = await writeOnce(
+        transactions,
+        call,
+        at,
+        async (tx) => (await commitRestock(tx, { id, productId, quantity, at })) ?? restocked,
       )
+      await settle(entries, !('refused' in outcome || 'replay' in outcome))
+      return outcome
     } catch (error) {
       // Where the outcome is unknown, recovery finds it out.
-      if (classifyFailure(error) === 'unknown') throw error
-      await settle(entries, false)
+      if (classifyFailure(error) !== 'unknown') await settle(entries, false)
       throw error
-    }
-    await settle(entries, outcome === 'restocked')
-    switch (outcome) {
-      case 'restocked':
-        return get(productId)
-      case 'no product':
-        return refuse('PRODUCT_NOT_FOUND')
-      case 'over the limit':
-        return refuse('VALIDATION_FAILED', undefined, {
-          errors: [{ path: 'quantity', message: `a product has at most ${maxStock} units` }],
-        })
-      case 'abandoned':
-        throw new Unavailable('the restock took so long that recovery gave it up')
     }
   }
 

@@ -1,9 +1,9 @@
 import { sql } from 'drizzle-orm'
+import { NotCommitted } from '../db/failure.ts'
 import { abandonedEntries, products, restocks } from '../db/schema/index.ts'
 import { statement } from '../db/statement.ts'
 import type { Transaction } from '../db/transactions.ts'
-
-export type RestockOutcome = 'restocked' | 'no product' | 'over the limit' | 'abandoned'
+import { type Refusal, refuse } from '../errors.ts'
 
 /** The most that a product's stock can be, units. */
 export const maxStock = 1_000_000_000
@@ -25,20 +25,27 @@ const insertRestock = statement<{ id: string; productId: number; quantity: numbe
   values (${sql.placeholder('id')}::uuid, ${sql.placeholder('productId')}::bigint, ${sql.placeholder('quantity')}::int,
     ${sql.placeholder('at')}::text::timestamptz)`)
 
-/** Raises the stock of a product inside `tx`; `id` is that of the entry announced in Redis. */
+/**
+ * Raises the stock of a product inside `tx`, or gives why not; `id` is that of the entry announced in Redis.
+ * @throws NotCommitted when recovery has given that entry up
+ */
 export async function commitRestock(
   tx: Transaction,
   restock: { id: string; productId: number; quantity: number; at: Date },
-): Promise<RestockOutcome> {
+): Promise<Refusal<'PRODUCT_NOT_FOUND' | 'VALIDATION_FAILED'> | undefined> {
   const { id, productId, quantity, at } = restock
   const [[product], fences] = await Promise.all([
     tx.read(lockProduct, { id: productId }),
     tx.read(findFence, { id }),
   ])
-  if (!product) return 'no product'
-  if (fences.length > 0) return 'abandoned'
-  if (product.stock + quantity > maxStock) return 'over the limit'
+  if (!product) return refuse('PRODUCT_NOT_FOUND')
+  if (fences.length > 0) throw new NotCommitted('the restock took so long that recovery gave it up')
+  if (product.stock + quantity > maxStock) {
+    return refuse('VALIDATION_FAILED', undefined, {
+      errors: [{ path: 'quantity', message: `a product has at most ${maxStock} units` }],
+    })
+  }
   tx.write(raiseStock, { productId, quantity })
   tx.write(insertRestock, { id, productId, quantity, at: at.toISOString() })
-  return 'restocked'
+  return undefined
 }
