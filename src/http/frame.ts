@@ -58,7 +58,7 @@ export function frame(
     const given = incoming ? incoming.headers['x-request-id'] : request.headers.get('x-request-id')
     const state: RequestState = {
       incoming,
-      requestId: typeof given === 'string' && safeId.test(given) ? given : newId(),
+      requestId: requestIdOf(given, newId),
       route: 'unmatched',
       isFramed: false,
       problemCode: '',
@@ -71,6 +71,11 @@ export function frame(
       ? response.then((made) => finish(request, state, startedAt, made))
       : finish(request, state, startedAt, response)
   }
+}
+
+/** The id of a request: that of the caller when it is safe to log and echo, else a new one. */
+export function requestIdOf(given: string | string[] | null | undefined, newId: () => string): string {
+  return typeof given === 'string' && safeId.test(given) ? given : newId()
 }
 
 /** A header of a request that is not made of a list. Asked of the server's own message, where there is one, it is cheap. */

@@ -38,13 +38,23 @@ function headsOf(pick: (members: Omit<Problem, 'instance' | 'requestId'>) => obj
 }
 
 /** A refusal as the text of its problem document. */
-export function problemAnswer(c: Context<HttpEnv>, { refused, detail, extra }: Refusal): Answer {
+export function problemAnswer(c: Context<HttpEnv>, refusal: Refusal): Answer {
+  return problemText(refusal, c.req.path, c.env.requestId)
+}
+
+/** The same of what is no request of the application. */
+export function problemText(
+  { refused, detail, extra }: Refusal,
+  instance: string,
+  requestId: string,
+): Answer {
   const head = detail === undefined ? plainHeads[refused] : heads[refused]
-  const rest = { detail, instance: c.req.path, requestId: c.env.requestId, ...extra }
+  const rest = { detail, instance, requestId, ...extra }
   return { status: problems[refused].status, answer: `${head},${JSON.stringify(rest).slice(1)}` }
 }
 
-const problemType = 'application/problem+json'
+/** The media type of problem documents. */
+export const problemType = 'application/problem+json'
 const problemCode = /"code":"([A-Z_]+)"/
 
 /** Sends an answer that is text already; from 400 on it is a problem document. */

@@ -1,8 +1,8 @@
 import { once } from 'node:events'
 import { request as httpRequest, type OutgoingHttpHeaders, type Server } from 'node:http'
 import { type AddressInfo, connect } from 'node:net'
-import { createAdaptorServer } from '@hono/node-server'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { createHttpServer } from '../../src/http/server.ts'
 import { adminToken, type Harness, startHarness, until } from '../setup/harness.ts'
 
 const path = '/v1/coupon-policies/1/issue'
@@ -12,7 +12,7 @@ let server: Server
 
 beforeAll(async () => {
   harness = await startHarness()
-  server = createAdaptorServer({ fetch: harness.app.fetch }) as Server
+  server = createHttpServer(harness.app, harness.deps.newId)
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
 })

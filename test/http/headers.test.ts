@@ -103,7 +103,7 @@ describe('CORS', () => {
 
 describe('a client that is slow', () => {
   it('is cut off: each limit of the server is set and finite', async () => {
-    const server = createHttpServer(harness.app)
+    const server = createHttpServer(harness.app, harness.deps.newId)
     expect(server.headersTimeout).toBe(5000)
     expect(server.requestTimeout).toBe(15_000)
     expect(server.keepAliveTimeout).toBe(65_000)
@@ -116,7 +116,8 @@ describe('a client that is slow', () => {
     socket.write('POST /v1/orders HTTP/1.1\r\nHost: x\r\n')
     let text = ''
     for await (const part of socket.setEncoding('utf8')) text += part
-    expect(text).toMatch(/^HTTP\/1.1 408 /)
+    expect(text).toMatch(/^HTTP\/1.1 400 /)
+    expect(text).toContain('The request took too long to arrive')
     server.close()
     await once(server, 'close')
   })
