@@ -88,7 +88,8 @@ export function createIdempotency(deps: Pick<Deps, 'db' | 'redis' | 'now' | 'new
     }
     const call: IdempotentCall<Effect | Refusal> = {
       userId: write.userId,
-      route: `${c.req.method} ${c.req.path}`,
+      // An id in the path may be in upper case. What of a path is not a parameter is in lower case.
+      route: `${c.req.method} ${c.req.path.toLowerCase()}`,
       key,
       fingerprint: createHash('sha256').update(JSON.stringify(write.body)).digest('base64url'),
       render,

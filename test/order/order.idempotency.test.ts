@@ -231,6 +231,12 @@ describe('Idempotency-Key of a cancel', () => {
     return (await harness.order(userId, [{ productId, quantity: 2 }])).body
   }
 
+  it('[ALL-2] a repeat may spell the id of the order in upper case', async () => {
+    const { id } = await paid()
+    const first = await harness.cancel(id, 'k')
+    expectReplay(await changingNothing(harness, () => harness.cancel(id.toUpperCase(), 'k')), first)
+  })
+
   it('[ALL-2, ORD-6] a repeat gets the cancelled order again, without the key it is no longer cancelable', async () => {
     const { id } = await paid()
     const first = await harness.cancel(id, 'k')

@@ -8,7 +8,7 @@ export const idempotencyKeys = pgTable(
   'idempotency_keys',
   {
     userId: bigint('user_id', { mode: 'number' }).notNull(),
-    /** method and path */
+    /** method and path, in lower case */
     route: text().notNull(),
     key: text().notNull(),
     /** SHA-256 of the body */
