@@ -18,10 +18,12 @@ export interface Access {
   /** the deadline of a request */
   within: Record<Audience, Within | undefined>
   /**
-   * Judges a user route once its input is valid: a `userId` in it must be the caller's, and a write is counted.
+   * Judges a user route once its input is valid: a `userId` in it must be the caller's, and a call of a write is counted.
    * Undefined where there is nothing to judge.
    */
-  admit: ((c: Context<HttpEnv>, userIds: number[]) => Promise<Response | undefined>) | undefined
+  admit:
+    | ((c: Context<HttpEnv>, userIds: number[], isWrite: boolean) => Promise<Response | undefined>)
+    | undefined
   /** for a write whose user is only found out by its handler */
   limitRate: LimitRate
 }
@@ -32,12 +34,12 @@ export function createAccess({ env, log, redis }: Pick<Deps, 'env' | 'log' | 're
   const limitRate = createRateLimit(env, redis, log)
   const within = createDeadline(env.REQUEST_TIMEOUT_MS)
 
-  async function admit(c: Context<HttpEnv>, userIds: number[]): Promise<Response | undefined> {
+  async function admit(c: Context<HttpEnv>, userIds: number[], isWrite: boolean) {
     if (!userIds.every((userId) => mayActFor(c, userId))) {
       return problem(c, refuse('FORBIDDEN', 'The token is for another user.'))
     }
     const userId = userIds[0] ?? c.env.actor
-    return userId === undefined || c.req.method === 'GET' ? undefined : limitRate?.(c, userId)
+    return userId === undefined || !isWrite ? undefined : limitRate?.(c, userId)
   }
 
   return {

@@ -54,7 +54,8 @@ export function createEndpoint(
 
   function handle(c: Context<HttpEnv>, next: Next, faults: Fault[]): Response | Promise<Response> {
     if (faults.length > 0) return invalid(c, faults)
-    return admit ? admit(c, userIdsOf(c)).then((refusal) => refusal ?? handler(c, next)) : handler(c, next)
+    if (!admit) return handler(c, next)
+    return admit(c, userIdsOf(c), isWrite).then((refusal) => refusal ?? handler(c, next))
   }
 
   return function endpoint(c, next) {

@@ -54,6 +54,19 @@ describe('the rate limit', () => {
     await limited.stop()
   })
 
+  it('[ALL-3] counts no read, and so no HEAD', async () => {
+    const limited = await startHarness({
+      on: harness.on,
+      env: { RATE_LIMIT_REQUESTS: '1', RATE_LIMIT_WINDOW_SECONDS: '60' },
+    })
+    for (const method of ['HEAD', 'GET', 'HEAD']) {
+      const answer = await limited.call(method, '/v1/users/515/balance')
+      expect([answer.status, answer.headers.get('ratelimit')]).toEqual([200, null])
+    }
+    expect((await limited.charge(515, 10_000)).status).toBe(200)
+    await limited.stop()
+  })
+
   it('lets everything pass while Redis does not count, and is not there unless it is set', async () => {
     expect((await harness.charge(521, 10_000)).headers.get('ratelimit')).toBeNull()
     const limited = await startHarness({ on: harness.on, env: { RATE_LIMIT_REQUESTS: '1' } })
