@@ -1,4 +1,6 @@
+import type { Context } from 'hono'
 import { cors } from 'hono/cors'
+import { createMiddleware } from 'hono/factory'
 
 /**
  * The headers that tell a browser to take an answer for nothing but data. They are the same on every answer, and few:
@@ -30,11 +32,19 @@ const preflightSeconds = 600
 
 /** Lets pages of these origins call the API. Without credentials: there are no cookies, and a token is a header. */
 export function allowOrigins(origins: string[]) {
-  return cors({
+  const answer = cors({
     origin: origins,
     allowMethods: ['GET', 'HEAD', 'POST'],
     allowHeaders: ['Authorization', 'Content-Type', 'Idempotency-Key', 'X-Request-Id'],
     exposeHeaders: ['Idempotent-Replayed', 'RateLimit', 'RateLimit-Policy', 'Retry-After', 'X-Request-Id'],
     maxAge: preflightSeconds,
   })
+  return createMiddleware(function allowOrigins(c, next) {
+    // It takes every OPTIONS for a preflight, also one that no browser asks for.
+    return c.req.method === 'OPTIONS' && !isPreflight(c) ? next() : answer(c, next)
+  })
+}
+
+function isPreflight({ req }: Context): boolean {
+  return req.header('origin') !== undefined && req.header('access-control-request-method') !== undefined
 }

@@ -94,6 +94,21 @@ describe('CORS', () => {
     },
   )
 
+  it.each([
+    ['/v1/orders', {}],
+    ['/v1/orders', { Origin: shop }],
+    ['/v1/orders', { 'Access-Control-Request-Method': 'POST' }],
+    ['/v1/nothing', {}],
+  ])('[ALL-3] takes an OPTIONS of %s with %j for no preflight', async (path, headers) => {
+    const [allowing, refusing] = [
+      await open.call('OPTIONS', path, undefined, headers as Record<string, string>),
+      await harness.call('OPTIONS', path, undefined, headers as Record<string, string>),
+    ]
+    expect([allowing.status, allowing.body.code]).toEqual([refusing.status, refusing.body.code])
+    expect(allowing.status).toBe(path === '/v1/orders' ? 405 : 404)
+    expect(allowing.headers.get('allow')).toBe(refusing.headers.get('allow'))
+  })
+
   it('opens the admin routes to nobody without the token', async () => {
     expect((await open.call('POST', '/v1/admin/products', {}, { Origin: shop })).status).toBe(401)
     const headers = { Origin: shop, Authorization: `Bearer ${adminToken}` }
