@@ -35,8 +35,8 @@ const behaviourSchema = z.strictObject({
   /** `error` answers `status`; `stall` never answers; `drop` cuts the connection */
   mode: z.enum(['ok', 'error', 'stall', 'drop']),
   status: z.int().min(400).max(599).default(500),
-  /** only posts that hold an event of this order; the others are taken */
-  orderId: z.uuid().optional(),
+  /** only posts that hold an event of one of these orders; the others are taken */
+  orderIds: z.array(z.uuid()).optional(),
   /** keeps the events and fails only then, as when an answer is lost on its way */
   keep: z.boolean().default(false),
   /** takes so long over every post, ms */
@@ -80,9 +80,9 @@ export async function startFakeDataPlatform(
     const batch = batchSchema.safeParse(await c.req.json().catch(() => undefined))
     if (!batch.success) return c.json({ error: z.prettifyError(batch.error) }, 400)
     const { events } = batch.data
-    const { mode, status, orderId, keep, delayMs } = behaviour
+    const { mode, status, orderIds, keep, delayMs } = behaviour
     if (delayMs > 0) await delay(delayMs)
-    const isMeant = orderId === undefined || events.some(({ order }) => order.id === orderId)
+    const isMeant = orderIds === undefined || events.some(({ order }) => orderIds.includes(order.id))
     if (mode === 'ok' || !isMeant) {
       store.add(events)
       return c.json({ accepted: events.length })
@@ -125,7 +125,7 @@ export async function startFakeDataPlatform(
       'GET /events': '?after=SEQUENCE&limit=N&orderId=ID',
       'DELETE /events': 'forgets all',
       'GET /stats': 'received, distinct, duplicates, violations of the order per order, failed posts',
-      'POST /behaviour': "{mode: 'ok' | 'error' | 'stall' | 'drop', status?, orderId?, keep?, delayMs?}",
+      'POST /behaviour': "{mode: 'ok' | 'error' | 'stall' | 'drop', status?, orderIds?, keep?, delayMs?}",
     }),
   )
 

@@ -33,16 +33,16 @@ const eligible = sql`e.delivered_at is null and e.parked_at is null
  *
  * Among events that failed together one may be at fault for all. So the more often an event has failed, the fewer it is
  * claimed with (a quarter each time), and on its last attempt (`lastTried` before it) it is alone: what gets parked was
- * refused for itself.
+ * refused for itself. Only events `behind` a position are claimed; 0 is before all.
  */
 export const claimEvents = statement<
-  { now: string; lease: string; limit: number; lastTried: number },
+  { now: string; lease: string; behind: number; limit: number; lastTried: number },
   ClaimedEvent
 >(sql`
   with candidate as materialized (
     select e.position, e.attempts
     from ${outboxEvents} e
-    where ${eligible}
+    where ${eligible} and e.position > ${sql.placeholder('behind')}::bigint
     order by e.position
     limit ${sql.placeholder('limit')}::int
     for update of e skip locked

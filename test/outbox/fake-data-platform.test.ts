@@ -87,7 +87,7 @@ describe('the fake data platform', () => {
     expect(platform.stats()).toMatchObject({ received: 0, failed: 4 })
     await behave({ mode: 'drop', keep: true })
     await expect(post(event(1, 10))).rejects.toThrow('fetch failed')
-    await behave({ mode: 'error', orderId: id(11) })
+    await behave({ mode: 'error', orderIds: [id(11)] })
     expect((await post(event(2, 10), event(3, 11))).status).toBe(500)
     expect((await post(event(2, 10))).status).toBe(200)
     expect(platform.stats()).toMatchObject({ received: 2, distinct: 2, failed: 6 })

@@ -103,7 +103,7 @@ describe('a platform that is away', () => {
     await untilDelivered(harness)
   })
 
-  it('[ORD-7] the breaker opens: no event is claimed, no attempt burnt, and probes are small', async () => {
+  it('[ORD-7] the breaker opens: no event is claimed, no attempt burnt, and probes are single events', async () => {
     platform.behave({ mode: 'error' })
     const tried = await order(1)
     start()
@@ -120,20 +120,17 @@ describe('a platform that is away', () => {
     for (const orderId of late) expect(await rowOf(orderId)).toMatchObject({ attempts: 0, last_error: null })
     expect(stats()).toMatchObject({ posts, posting: 0 })
 
-    // Not the one that was tried, which would be sent alone.
-    const later = new Date(clock.wall + hourMs)
-    await harness.sql`update outbox_events set due_at = ${later} where order_id = ${tried}`
     for (let probe = 1; probe <= 5; probe++) {
       clock.elapsed += 30_000
       clock.wall += 30_000
       await untilPosts(posts + probe)
-      expect(stats()).toMatchObject({ breaker: 'open', failed: 3 + 10 * probe })
+      expect(stats()).toMatchObject({ breaker: 'open', failed: 3 + probe })
     }
     const rows =
       await harness.sql`select attempts, parked_at, last_error from outbox_events order by position`
     expect(rows.map(({ attempts }) => attempts)).toEqual([3, ...late.map(() => 0)])
     expect(rows.filter(({ parked_at }) => parked_at)).toEqual([])
-    expect(rows.filter(({ last_error }) => last_error === 'answered 500')).toHaveLength(1 + 10)
+    expect(rows.filter(({ last_error }) => last_error === 'answered 500')).toHaveLength(1 + 5)
 
     platform.behave({ mode: 'ok' })
     clock.elapsed += 30_000
@@ -145,11 +142,59 @@ describe('a platform that is away', () => {
   })
 })
 
+describe('an event that the platform chokes on', () => {
+  /** Claims last while the clocks run. */
+  const leaseMs = 1000 * hourMs
+  /** Moves the clocks past every pause, each time that nothing is on its way, until `isSo`. */
+  const letTimePass = (what: string, isSo: () => Promise<boolean>) =>
+    until(what, async () => {
+      if (stats().posting === 0) {
+        clock.elapsed += 30_000
+        clock.wall += 30_000
+      }
+      return isSo()
+    })
+
+  it('[ORD-7] does not keep others from being sent, and is parked alone, even when there are several', async () => {
+    const bad = await Promise.all(buyers(4).map(order))
+    platform.behave({ mode: 'error', orderIds: bad })
+    start({ maxAttempts: 6, leaseMs })
+    await letTimePass('the breaker to open', async () => stats().breaker === 'open')
+    expect((await harness.cancel(bad[0] as string)).status).toBe(200)
+    // Others come all the time, as they do in a service.
+    const good: string[] = []
+    await letTimePass('all of them to be parked', async () => {
+      if (good.length < 26) good.push(await order(5 + good.length))
+      return stats().parked === bad.length
+    })
+    await letTimePass('the others', async () => platform.stats().distinct === good.length)
+    expect(platform.events().filter(({ order: { id } }) => bad.includes(id))).toEqual([])
+    for (const orderId of bad) expect(await rowOf(orderId)).toMatchObject({ attempts: 6, delivered_at: null })
+    expect(await rowOf(bad[0] as string, 'order.canceled')).toMatchObject({ attempts: 0 })
+
+    platform.behave({ mode: 'ok' })
+    await replayParked(harness.deps.db, 'all', Date.now() + hourMs * 24)
+    await letTimePass('all', async () => (await harness.outbox.backlog()).pending === 0)
+    await expectAllArrived(harness, platform)
+  })
+
+  it('[ORD-7] does not hold up the few that waited with it in an outage', async () => {
+    const [bad, ...others] = [await order(1), await order(2), await order(3)]
+    platform.behave({ mode: 'error' })
+    start({ leaseMs })
+    await letTimePass('the breaker to open', async () => stats().breaker === 'open')
+    // Back again, and no new order to find that out by.
+    platform.behave({ mode: 'error', orderIds: [bad] })
+    await letTimePass('the others', async () => platform.stats().distinct === 2)
+    expect(platform.events().map(({ order: { id } }) => id)).toEqual(expect.arrayContaining(others))
+  })
+})
+
 describe('an event that the platform does not want', () => {
   it('[ORD-7] is parked alone after OUTBOX_MAX_ATTEMPTS, however many it was sent together with', async () => {
     const orderIds = await Promise.all(buyers(30).map(order))
     const bad = orderIds[12] as string
-    platform.behave({ mode: 'error', status: 422, orderId: bad })
+    platform.behave({ mode: 'error', status: 422, orderIds: [bad] })
     start({ maxAttempts: 6, random: () => 0 })
     await until('the event to be parked', async () => (await rowOf(bad)).parked_at !== null)
     expect(await rowOf(bad)).toMatchObject({
@@ -165,7 +210,7 @@ describe('an event that the platform does not want', () => {
 
   it('[ORD-7] parks nobody else when the first try is the last', async () => {
     const orderIds = await Promise.all(buyers(10).map(order))
-    platform.behave({ mode: 'error', status: 400, orderId: orderIds[3] as string })
+    platform.behave({ mode: 'error', status: 400, orderIds: [orderIds[3] as string] })
     start({ maxAttempts: 1 })
     await until('all to be tried', async () => stats().posts === 10)
     await until('the marks', async () => (await harness.outbox.backlog()).pending === 0)
@@ -175,7 +220,7 @@ describe('an event that the platform does not want', () => {
 
   it('[ORD-7, ORD-6] parked as paid, it holds back its own cancellation until it is replayed; others go on', async () => {
     const [bad, good] = [await order(1), await order(2)]
-    platform.behave({ mode: 'error', status: 422, orderId: bad })
+    platform.behave({ mode: 'error', status: 422, orderIds: [bad] })
     start({ maxAttempts: 2, random: () => 0 })
     await until('the event to be parked', async () => (await rowOf(bad)).parked_at !== null)
     expect((await harness.cancel(bad)).status).toBe(200)
