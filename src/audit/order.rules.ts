@@ -52,6 +52,16 @@ export function orderRules(eventsFrom: Date): PostgresRule[] {
         where discounted."discountAmount" is distinct from discounted."expected"`,
     },
     {
+      rule: 'order-coupon',
+      about: 'the coupon of an order is of its user, and had not expired when it was ordered (CPN-6, CPN-7)',
+      looked: sql`select count(*) from ${orders} o where o.coupon_id is not null`,
+      violations: sql`
+        select o.id as "orderId", o.coupon_id as "couponId", o.user_id as "userId", c.user_id as "holder",
+          o.created_at as "orderedAt", c.expires_at as "expiresAt"
+        from ${orders} o join ${coupons} c on c.id = o.coupon_id
+        where c.user_id <> o.user_id or c.expires_at <= o.created_at`,
+    },
+    {
       rule: 'order-payment',
       about: 'an order has one payment, of its final amount (ORD-3)',
       looked,
@@ -94,7 +104,8 @@ export function orderRules(eventsFrom: Date): PostgresRule[] {
     },
     {
       rule: 'order-events',
-      about: 'a PAID order has its event, a CANCELED one both, a FAILED one none (ORD-7)',
+      about:
+        'a PAID order has its event, a CANCELED one both, that of the payment first, a FAILED one none (ORD-7)',
       looked,
       violations: sql`
         select o.id as "orderId", o.status as "status", o.events as "events" from (
@@ -105,7 +116,20 @@ export function orderRules(eventsFrom: Date): PostgresRule[] {
           or (o.status = 'CANCELED' and o.canceled_at >= ${since} and not 'order.canceled' = any(o.events))
           or (o.status <> 'CANCELED' and 'order.canceled' = any(o.events))
           or (o.status = 'FAILED' and 'order.paid' = any(o.events))
+          or o.events = array['order.canceled', 'order.paid']
           or cardinality(o.events) <> cardinality(array(select distinct unnest(o.events)))`,
+    },
+    {
+      rule: 'event-tells-order',
+      about: 'an event tells its order as it was then: PAID when it was paid, CANCELED when canceled (ORD-7)',
+      looked: sql`select count(*) from ${outboxEvents}`,
+      // As text: whatever a payload holds, the comparison does not fail.
+      violations: sql`
+        select e.event_id as "eventId", e.order_id as "orderId", e.type as "type", left(e.payload::text, 500) as "payload"
+        from ${outboxEvents} e join ${orders} o on o.id = e.order_id
+        where (e.payload->>'id', e.payload->>'userId', e.payload->>'finalAmount', e.payload->>'status')
+          is distinct from (o.id::text, o.user_id::text, o.final_amount::text,
+            case e.type when 'order.paid' then 'PAID' else 'CANCELED' end)`,
     },
   ]
 }

@@ -28,7 +28,8 @@ const one = (table: string, where = 'true') => `(select id from ${table} where $
 const usedCoupon = one('coupons', "status = 'USED'")
 
 /** What is broken, how, and the constraints that are in the way. Each breaks its rule and no other. */
-const breaks: [string, string, string[], (sale: Sale) => string][] = [
+type Break = [string, string, string[], (sale: Sale) => string]
+const breaks: Break[] = [
   [
     'PRD-4',
     'stock-conserved',
@@ -126,13 +127,56 @@ const breaks: [string, string, string[], (sale: Sale) => string][] = [
     'ORD-7',
     'order-events',
     [],
-    ({ failed, paid }) => `update outbox_events set order_id = '${failed}' where order_id = '${paid[0]}'`,
+    ({ failed, paid }) => `update outbox_events e set order_id = o.id, payload = json_build_object(
+        'id', o.id, 'userId', o.user_id, 'finalAmount', o.final_amount, 'status', 'PAID')
+      from orders o where o.id = '${failed}' and e.order_id = '${paid[0]}'`,
+  ],
+  [
+    'ORD-7',
+    'order-events',
+    ['outbox_events_once'],
+    ({ canceled }) => `update outbox_events e set type = other.type, payload = other.payload
+      from outbox_events other
+      where e.order_id = '${canceled}' and other.order_id = e.order_id and other.position <> e.position`,
+  ],
+  [
+    'ORD-7',
+    'event-tells-order',
+    [],
+    ({ paid }) => `update outbox_events set payload = '{}' where order_id = '${paid[0]}'`,
+  ],
+  [
+    'ORD-7',
+    'event-tells-order',
+    [],
+    ({ paid }) => `update outbox_events e set payload = other.payload from outbox_events other
+      where e.order_id = '${paid[0]}' and other.order_id = '${paid[1]}'`,
+  ],
+  ...[`'[]'`, `'"paid"'`, `replace(payload::text, 'PAID', 'CANCELED')::json`].map(
+    (payload): Break => [
+      'ORD-7',
+      'event-tells-order',
+      [],
+      ({ canceled }) =>
+        `update outbox_events set payload = ${payload} where order_id = '${canceled}' and type = 'order.paid'`,
+    ],
+  ),
+  ['CPN-7', 'order-coupon', [], () => `update coupons set user_id = 90 where id = ${usedCoupon}`],
+  [
+    'CPN-6',
+    'order-coupon',
+    [],
+    ({ canceled }) => `update coupons c
+      set issued_at = o.created_at - interval '1 hour', expires_at = o.created_at
+      from orders o where o.coupon_id = c.id and o.id = '${canceled}'`,
   ],
 ]
 
 /** How many rows of its rule a break violates, where it is not one. */
 const violations = (rule: string, statement: string): number =>
-  rule === 'order-discount' || rule === 'order-history-entries' || statement.startsWith('update outbox')
+  rule === 'order-discount' ||
+  rule === 'order-history-entries' ||
+  statement.startsWith('update outbox_events e set order_id')
     ? 2
     : 1
 /** Of two coupons of one user only one can have its holder in Redis. */
