@@ -5,11 +5,12 @@
 -- KEYS[2] pending  stream
 --
 -- 0 NOT_LOADED      holdersLoaded, settles, revision, couponIds   holdersLoaded is 1 or 0, couponIds those pending
--- 1 LOADED          holdersLoaded, settles, revision, couponIds, remaining
+-- 1 LOADED          holdersLoaded, settles, revision, couponIds, remaining, terms
+--   terms is 'total startsAt endsAt' as they were loaded, times in ms, and 'none' for what is not there
 
 local NOT_LOADED, LOADED = 0, 1
 
-local policy = redis.call('HMGET', KEYS[1], 'holdersLoaded', 'settles', 'remaining')
+local policy = redis.call('HMGET', KEYS[1], 'holdersLoaded', 'settles', 'remaining', 'total', 'startsAt', 'endsAt')
 local settles = tonumber(policy[2] or 0)
 
 local couponIds, added = {}, 0
@@ -26,4 +27,6 @@ end
 local holdersLoaded = policy[1] and 1 or 0
 local revision = added .. '-' .. settles
 if not policy[3] then return { NOT_LOADED, holdersLoaded, settles, revision, couponIds } end
-return { LOADED, holdersLoaded, settles, revision, couponIds, tonumber(policy[3]) }
+
+local terms = (policy[4] or 'none') .. ' ' .. (policy[5] or 'none') .. ' ' .. (policy[6] or 'none')
+return { LOADED, holdersLoaded, settles, revision, couponIds, tonumber(policy[3]), terms }

@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { compareQuantity, type QuantityLook } from '../coupon/coupon.compare.ts'
+import { comparePolicy, type PolicyLook } from '../coupon/coupon.compare.ts'
 import type { PolicyLoader } from '../coupon/coupon.load.ts'
 import type { CouponPolicy } from '../coupon/coupon.ts'
 import type { Database } from '../db/client.ts'
@@ -13,12 +13,13 @@ import { betweenLooksMs, type Change, maxLooks, type RedisRule, verdictOf } from
 const abreast = 4
 const rule = {
   rule: 'redis-coupons',
-  about: 'what remains of each loaded policy in Redis is total less issued less pending in Postgres (CPN-3)',
+  about:
+    'each loaded policy in Redis has total and window of Postgres, and what remains is total less issued less pending (CPN-2, CPN-3)',
 }
 
-type Drift = Extract<QuantityLook, { outcome: 'DIFFERENT' }>
+type Drift = Extract<PolicyLook, { outcome: 'DIFFERENT' }>
 
-/** Quantities in Redis. A policy that drifted is dropped and loaded again. */
+/** Policies in Redis. One that drifted is dropped and loaded again. */
 export function couponsInRedis(deps: {
   redis: RedisClient
   scripts: Scripts
@@ -26,7 +27,7 @@ export function couponsInRedis(deps: {
   policyLoader: PolicyLoader
   now(): number
 }): RedisRule {
-  const { redis, policyLoader } = deps
+  const { redis, scripts, policyLoader } = deps
 
   return async () => {
     const drifted: { policy: CouponPolicy; drift: Drift }[] = []
@@ -43,8 +44,9 @@ export function couponsInRedis(deps: {
         })
       }
     }
-    const violations = drifted.map(({ policy, drift: { redis, postgres } }) => ({
+    const violations = drifted.map(({ policy, drift: { what, redis, postgres } }) => ({
       policyId: policy.id,
+      what,
       redis,
       postgres,
     }))
@@ -52,10 +54,10 @@ export function couponsInRedis(deps: {
   }
 
   /** Only what differs twice, with nothing admitted or settled in between, has drifted. */
-  async function lookAt(policy: CouponPolicy): Promise<QuantityLook> {
-    let before: QuantityLook | undefined
+  async function lookAt(policy: CouponPolicy): Promise<PolicyLook> {
+    let before: PolicyLook | undefined
     for (let looks = 0; looks < maxLooks; looks++) {
-      const look = await compareQuantity(deps, policy)
+      const look = await comparePolicy(deps, policy)
       if (look.outcome === 'ABSENT' || look.outcome === 'SAME') return look
       if (look.outcome === 'DIFFERENT' && JSON.stringify(look) === JSON.stringify(before)) return look
       before = look
@@ -70,13 +72,9 @@ export function couponsInRedis(deps: {
       const key = keys.couponPolicy(policy.id)
       await redis.hdel(key, 'remaining')
       await policyLoader.load(policy)
-      const remaining = await redis.hget(key, 'remaining')
-      changes.push({
-        what: 'quantity of a policy',
-        key,
-        from: drift.redis,
-        to: remaining === null ? null : Number(remaining),
-      })
+      const { remaining, terms } = await scripts.inspectPolicy(policy.id)
+      const to = drift.what === 'terms' ? terms : remaining
+      changes.push({ what: `${drift.what} of a policy`, key, from: drift.redis, to })
     }
     return changes
   }

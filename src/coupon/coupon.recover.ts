@@ -3,12 +3,12 @@ import type { Database } from '../db/client.ts'
 import type { RedisClient } from '../redis/client.ts'
 import { keys } from '../redis/keys.ts'
 import type { Scripts } from '../redis/scripts.ts'
-import { compareQuantity } from './coupon.compare.ts'
+import { comparePolicy } from './coupon.compare.ts'
 import type { PolicyGrant } from './coupon.grant.ts'
 import type { CouponCommit } from './coupon.issue.ts'
 import type { PolicyLoader } from './coupon.load.ts'
 import { listPolicies } from './coupon.sql.ts'
-import { type CouponPolicy, holdersKeptMs } from './coupon.ts'
+import { type CouponPolicy, holdersKeptMs, termsOf } from './coupon.ts'
 
 const policiesPerPage = 500
 /** Abandoned grants taken up a policy and run; the rest comes with the next run. */
@@ -18,8 +18,8 @@ export interface CouponRecovery {
   /** Finishes grants that have been pending for longer than `minAgeMs`. Gives how many it took up. */
   finishAbandoned(minAgeMs: number): Promise<number>
   /**
-   * Loads policies that are or will be open and that Redis lacks, and has those loaded again, with their holders, whose
-   * quantity differs from Postgres. Gives how many differed.
+   * Loads policies that are or will be open and that Redis lacks, and has those loaded again, with their holders, that
+   * differ from Postgres. Gives how many differed.
    */
   reconcile(): Promise<number>
   /** Has everything loaded again: Redis was restarted and may hold an older copy of its data (ALL-4). */
@@ -91,7 +91,11 @@ export function createCouponRecovery(deps: {
           const state = states[index]
           const expected =
             policy.totalQuantity - policy.issuedQuantity - (state?.pendingCouponIds.length ?? 0)
-          return state !== undefined && state.remaining !== null && state.remaining !== expected
+          return (
+            state !== undefined &&
+            state.remaining !== null &&
+            (state.remaining !== expected || state.terms !== termsOf(policy))
+          )
         })
         for (const policy of suspects) if (await dropIfDrifted(policy)) drifted++
         for (const [index, policy] of page.entries()) {
@@ -115,11 +119,11 @@ export function createCouponRecovery(deps: {
   }
 
   async function dropIfDrifted(policy: CouponPolicy): Promise<boolean> {
-    const look = await compareQuantity({ scripts, db }, policy)
+    const look = await comparePolicy({ scripts, db }, policy)
     // Where something was admitted or settled meanwhile, the next run looks again.
     if (look.outcome !== 'DIFFERENT') return false
-    log.error({ policyId: policy.id, redis: look.redis, postgres: look.postgres }, 'quantity drifted')
-    // What made the quantity wrong, as a lost settlement does, may have lost a holder as well.
+    log.error({ policyId: policy.id, redis: look.redis, postgres: look.postgres }, `${look.what} drifted`)
+    // What made it wrong, as a lost settlement does a quantity, may have lost a holder as well.
     await dropPolicy(policy)
     return true
   }

@@ -27,6 +27,11 @@ export function holdersExpireAt(policy: Pick<CouponPolicy, 'issueEndsAt'>): numb
   return policy.issueEndsAt.getTime() + holdersKeptMs
 }
 
+/** What never changes of a policy that Redis issues by, as `inspectPolicy` gives it: total, start and end of issue, ms. */
+export function termsOf(policy: CouponPolicy): string {
+  return `${policy.totalQuantity} ${policy.issueStartsAt.getTime()} ${policy.issueEndsAt.getTime()}`
+}
+
 /** Whether the policy lies so far back that Redis does not know it any more: Postgres alone answers for it. */
 export function isArchived(policy: Pick<CouponPolicy, 'issueEndsAt'>, nowMs: number): boolean {
   return nowMs >= holdersExpireAt(policy)

@@ -20,6 +20,8 @@ export interface Grant {
 export interface PolicyState {
   /** what remains, or null when the policy is not loaded */
   remaining: number | null
+  /** total, start and end of issue (ms) that a loaded policy is issued by, spaces between; null when it is not loaded */
+  terms: string | null
   holdersLoaded: boolean
   settles: number
   /** changes with every admission and every settlement */
@@ -93,13 +95,14 @@ export function couponScripts({ run, runEach }: RunScript) {
 
     /** What Redis holds of a policy at one instant. */
     async inspectPolicy(policyId: number): Promise<PolicyState> {
-      const [outcome, [holdersLoaded, settles, revision, couponIds, remaining]] = await run(
+      const [outcome, [holdersLoaded, settles, revision, couponIds, remaining, terms]] = await run(
         'coupon.inspect',
         keys.couponPolicy(policyId),
         keys.couponPending(policyId),
       )
       return {
         remaining: outcome === 'LOADED' ? (remaining as number) : null,
+        terms: outcome === 'LOADED' ? (terms as string) : null,
         holdersLoaded: holdersLoaded === 1,
         settles: settles as number,
         revision: revision as string,

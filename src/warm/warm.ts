@@ -1,5 +1,5 @@
 import { setTimeout as pause } from 'node:timers/promises'
-import { compareQuantity } from '../coupon/coupon.compare.ts'
+import { comparePolicy } from '../coupon/coupon.compare.ts'
 import { writeHolders } from '../coupon/coupon.holders.ts'
 import type { PolicyLoader } from '../coupon/coupon.load.ts'
 import { findPolicy, listPolicies } from '../coupon/coupon.sql.ts'
@@ -126,7 +126,7 @@ export function createWarm(deps: Deps & { policyLoader: PolicyLoader; stockLoade
     if (state.remaining !== null && missingOnly) return false
     if (state.remaining !== null) {
       if (state.holdersLoaded) await writeHolders({ scripts, db }, policy, { onWritten: onHolders })
-      const look = await compareQuantity({ scripts, db }, policy)
+      const look = await comparePolicy({ scripts, db }, policy)
       if (look.outcome === 'DIFFERENT') await redis.hdel(keys.couponPolicy(policy.id), 'remaining')
     } else if (state.holdersLoaded && !missingOnly) {
       await writeHolders({ scripts, db }, policy, { onWritten: onHolders })

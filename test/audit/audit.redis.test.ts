@@ -42,6 +42,35 @@ const breaks: Record<string, () => Promise<Break>> = {
     change: { key: keys.couponPolicy(sale.policyId), from: 10, to: 12 },
     tamper: () => harness.redis.hincrby(keys.couponPolicy(sale.policyId), 'remaining', -2),
   }),
+  ...Object.fromEntries(
+    ['total', 'startsAt', 'endsAt'].map((field, place) => [
+      `CPN-2 another ${field}`,
+      async (): Promise<Break> => {
+        const key = keys.couponPolicy(sale.policyId)
+        const terms = await harness.redis.hmget(key, 'total', 'startsAt', 'endsAt')
+        const wrong = terms.with(place, '1').join(' ')
+        return {
+          rule: 'redis-coupons',
+          violated: 1,
+          shown: { policyId: sale.policyId, what: 'terms', redis: wrong, postgres: terms.join(' ') },
+          change: { key, from: wrong, to: terms.join(' ') },
+          tamper: () => harness.redis.hset(key, field, 1),
+        }
+      },
+    ]),
+  ),
+  'CPN-2 an end of issue that is lost': async () => {
+    const key = keys.couponPolicy(sale.policyId)
+    const [total, startsAt, endsAt] = await harness.redis.hmget(key, 'total', 'startsAt', 'endsAt')
+    const [from, to] = [`${total} ${startsAt} none`, `${total} ${startsAt} ${endsAt}`]
+    return {
+      rule: 'redis-coupons',
+      violated: 1,
+      shown: { policyId: sale.policyId, what: 'terms', redis: from, postgres: to },
+      change: { key, from, to },
+      tamper: () => harness.redis.hdel(key, 'endsAt'),
+    }
+  },
   'CPN-3 a holder that is missing': async () => {
     const key = keys.couponHolder(sale.policyId, 3)
     const couponId = await harness.redis.get(key)

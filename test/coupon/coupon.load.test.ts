@@ -172,6 +172,17 @@ describe('loading a policy', () => {
     await expectExact(harness, healthy, 2)
   })
 
+  it('[ALL-4, CPN-2] a window that Redis has wrong is found by recovery, and set right', async () => {
+    const policyId = await harness.policy()
+    await issueAll(policyId, users(2))
+    await harness.redis.hset(keys.couponPolicy(policyId), 'endsAt', 1)
+    expect((await harness.issue(policyId, 3)).body.code).toBe('COUPON_ENDED')
+    expect(await harness.coupons.recovery.reconcile()).toBe(1)
+    expect((await harness.issue(policyId, 3)).status).toBe(201)
+    expect(await harness.coupons.recovery.reconcile()).toBe(0)
+    await expectExact(harness, policyId, 3)
+  })
+
   it('[ALL-4] another run of Redis has everything loaded again, the same run nothing', async () => {
     const policyId = await harness.policy()
     await issueAll(policyId, users(2))
