@@ -1,4 +1,4 @@
-import { and, asc, desc, eq, gte, lt, min, sql } from 'drizzle-orm'
+import { and, asc, desc, eq, gte, lt, sql } from 'drizzle-orm'
 import type { Database } from '../db/client.ts'
 import {
   orderItems,
@@ -116,8 +116,25 @@ export async function findLatestDate(db: Database): Promise<string | undefined> 
   return row?.date
 }
 
-/** When the first order was made, or undefined when there is none. */
-export async function findFirstOrderTime(db: Database): Promise<Date | undefined> {
-  const [row] = await db.select({ first: min(orders.createdAt) }).from(orders)
-  return row?.first ?? undefined
+/**
+ * The midnights without a snapshot, oldest first: from the day after the first order that was paid, or after the newest
+ * snapshot where that is earlier, to `today`, and no further back than `maxDays`.
+ */
+export async function findMissingDates(db: Database, today: string, maxDays: number): Promise<string[]> {
+  // The first order among those that are paid, as an index tells it; a day without those has nothing to rank.
+  const rows = await db.execute<{ date: string }>(sql`
+    with since as (
+      select greatest(${today}::date - ${maxDays - 1}::int, least(
+        ${today}::date,
+        (select max(${popularSnapshots.date}) + 1 from ${popularSnapshots}),
+        (select (min(${orders.createdAt}) at time zone 'Asia/Seoul')::date + 1 from ${orders}
+          where ${orders.status} = 'PAID'))) as date
+    ), midnight as (
+      select since.date + days as date from since, generate_series(0, ${today}::date - since.date) as days
+    )
+    select to_char(midnight.date, 'YYYY-MM-DD') as date
+    from midnight left join ${popularSnapshots} on ${popularSnapshots.date} = midnight.date
+    where ${popularSnapshots.date} is null
+    order by midnight.date`)
+  return rows.map(({ date }) => date)
 }

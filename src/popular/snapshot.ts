@@ -2,13 +2,13 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { Deps } from '../deps.ts'
 import { keys } from '../redis/keys.ts'
 import type { Sale } from '../redis/sales-scripts.ts'
-import { findFirstOrderTime, findLatestDate, findSnapshot, insertSnapshot, readSales } from './popular.sql.ts'
+import { findMissingDates, findSnapshot, insertSnapshot, readSales } from './popular.sql.ts'
 import { addDays, midnightOf, places, rank, seoulDate, windowUpTo } from './popular.ts'
 
 /** How long the job waits for orders from before midnight to be settled, ms. */
 const settleWaitMs = 30_000
 const betweenLooksMs = 50
-/** Midnights that one run catches up; the next run goes on. */
+/** Midnights that a run looks back to, and so the most that it catches up. */
 const maxCaughtUp = 400
 /** Redis keeps the sales of this many days before today. */
 const daysInRedis = 7
@@ -67,16 +67,12 @@ export function createSnapshots(
   }
 
   /**
-   * Takes the snapshot of today's midnight and of those missed since the last one, oldest first. Without any, it
-   * begins with the day after the first order. Gives the dates taken. `signal` breaks off the waiting, by an AbortError.
+   * Takes the snapshot of today's midnight and of those missed since the first order, oldest first, also where later
+   * ones were taken. Gives the dates taken. `signal` breaks off the waiting, by an AbortError.
    */
   async function catchUp(signal?: AbortSignal): Promise<string[]> {
-    const today = seoulDate(now())
-    const latest = await findLatestDate(db)
-    const firstOrder = latest === undefined ? await findFirstOrderTime(db) : undefined
-    const first = latest ?? (firstOrder ? seoulDate(firstOrder.getTime()) : addDays(today, -1))
     const taken: string[] = []
-    for (let date = addDays(first, 1); date <= today && taken.length < maxCaughtUp; date = addDays(date, 1)) {
+    for (const date of await findMissingDates(db, seoulDate(now()), maxCaughtUp)) {
       if (await take(date, signal)) taken.push(date)
     }
     return taken

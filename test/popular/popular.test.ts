@@ -249,6 +249,28 @@ describe('the midnight snapshot', () => {
     ])
   })
 
+  it('[PRD-7] catches up a midnight that was missed before others were taken, and none of more than 400 days ago', async () => {
+    const [id] = (await products(1)) as [number]
+    await sell(id, 1, midnightOf('2025-01-01'))
+    await sell(id, 10, midnightOf('2026-05-10'))
+    now = midnightOf('2026-05-13') + hour
+    const last400 = Array.from({ length: 400 }, (_, days) => new Date(now - days * day + 9 * hour))
+    const dates = last400.map((date) => date.toISOString().slice(0, 10)).reverse()
+    expect(await harness.rankings.catchUp()).toEqual(dates)
+
+    await harness.sql`delete from popular_product_snapshots where date in ('2026-05-01', '2026-05-12')`
+    await harness.sql`delete from popular_snapshots where date in ('2026-05-01', '2026-05-12')`
+    expect(await harness.rankings.catchUp()).toEqual(['2026-05-01', '2026-05-12'])
+    expect(await harness.rankings.catchUp()).toEqual([])
+    expect((await stored()).map((row) => row.date)).toEqual(['2026-05-11', '2026-05-12', '2026-05-13'])
+  })
+
+  it('[PRD-7] catches up also where nothing was ever sold', async () => {
+    expect(await harness.rankings.catchUp()).toEqual(['2026-05-10'])
+    now += 2 * day
+    expect(await harness.rankings.catchUp()).toEqual(['2026-05-11', '2026-05-12'])
+  })
+
   it('[PRD-7] takes the truth from Postgres where Redis tells otherwise, and says so', async () => {
     const lines: string[] = []
     const log = pino({ level: 'warn' }, { write: (line: string) => void lines.push(line) })
