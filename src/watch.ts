@@ -17,7 +17,7 @@ export function watchBacklogs(deps: Deps, outbox: Outbox): void {
   const streams = Array.from({ length: env.STOCK_SHARDS }, (_, shard) => keys.stockPending(shard))
   metrics.watchPending('stock', () => readPending(scripts, streams))
   metrics.watchRelay(outbox.stats)
-  metrics.watchOutbox(outbox.backlog)
+  metrics.watchOutbox(outbox)
 }
 
 /** The same recovery, which counts what it finds. */

@@ -5,17 +5,24 @@ import { eventsChannel } from './notifier.ts'
 
 const replayedTogether = 1000
 
-/** What has not reached the data platform yet. */
-export interface Backlog {
+/** How many events have not reached the data platform yet. */
+export interface Undelivered {
   /** events that will be sent by themselves */
   pending: number
   /** events given up until they are replayed */
   parked: number
-  /** when the first of the pending ones occurred; null when there are none */
+}
+
+/** How far the data platform lags behind. */
+export interface Lag {
+  /** when the first of the pending events occurred; null when there are none */
   oldestAt: Date | null
   /** how long that is ago, ms; 0 when there are none */
   lagMs: number
 }
+
+/** What has not reached the data platform yet. */
+export type Backlog = Undelivered & Lag
 
 export interface ParkedEvent {
   eventId: string
@@ -29,18 +36,33 @@ export interface ParkedEvent {
 }
 
 /**
- * Counts what is not delivered. It reads an index of just that: a few ms, unless the platform was away for long.
- * @param now wall clock, ms
+ * Counts the events that are not delivered, of the oldest `most` of them. It reads each of those, so that all of a long
+ * outage take seconds.
  */
-export async function readBacklog(db: Database, now: number): Promise<Backlog> {
-  const { deliveredAt, parkedAt, occurredAt, position } = outboxEvents
-  const [counts] = await db
-    .select({
-      pending: sql<number>`(count(*) filter (where ${parkedAt} is null))::int`,
-      parked: sql<number>`count(${parkedAt})::int`,
-    })
+export async function countUndelivered(db: Database, most = Number.MAX_SAFE_INTEGER): Promise<Undelivered> {
+  const { deliveredAt, position } = outboxEvents
+  const oldest = db
+    .select({ parkedAt: outboxEvents.parkedAt })
     .from(outboxEvents)
     .where(isNull(deliveredAt))
+    .orderBy(asc(position))
+    .limit(most)
+    .as('oldest')
+  const [counts] = await db
+    .select({
+      pending: sql<number>`(count(*) filter (where ${oldest.parkedAt} is null))::int`,
+      parked: sql<number>`count(${oldest.parkedAt})::int`,
+    })
+    .from(oldest)
+  return { pending: counts?.pending ?? 0, parked: counts?.parked ?? 0 }
+}
+
+/**
+ * Looks for the oldest event that is neither delivered nor parked: the first row of an index, however many wait.
+ * @param now wall clock, ms
+ */
+export async function readLag(db: Database, now: number): Promise<Lag> {
+  const { deliveredAt, parkedAt, occurredAt, position } = outboxEvents
   const [oldest] = await db
     .select({ occurredAt })
     .from(outboxEvents)
@@ -48,12 +70,12 @@ export async function readBacklog(db: Database, now: number): Promise<Backlog> {
     .orderBy(asc(position))
     .limit(1)
   const oldestAt = oldest?.occurredAt ?? null
-  return {
-    pending: counts?.pending ?? 0,
-    parked: counts?.parked ?? 0,
-    oldestAt,
-    lagMs: oldestAt === null ? 0 : Math.max(0, now - oldestAt.getTime()),
-  }
+  return { oldestAt, lagMs: oldestAt === null ? 0 : Math.max(0, now - oldestAt.getTime()) }
+}
+
+/** All of it, however long that takes. `now` is the wall clock, ms. */
+export async function readBacklog(db: Database, now: number): Promise<Backlog> {
+  return { ...(await countUndelivered(db)), ...(await readLag(db, now)) }
 }
 
 const isParked = and(isNull(outboxEvents.deliveredAt), isNotNull(outboxEvents.parkedAt))

@@ -2,7 +2,14 @@ import { sql } from 'drizzle-orm'
 import { openListener } from '../db/listener.ts'
 import { openTransactions } from '../db/transactions.ts'
 import type { Deps } from '../deps.ts'
-import { type Backlog, readBacklog } from './backlog.ts'
+import {
+  type Backlog,
+  countUndelivered,
+  type Lag,
+  readBacklog,
+  readLag,
+  type Undelivered,
+} from './backlog.ts'
 import { createNotifier, eventsChannel } from './notifier.ts'
 import { createPlatform } from './platform.ts'
 import { type RelayStats, startRelay } from './relay.ts'
@@ -12,6 +19,8 @@ const lanes = 3
 /** Between two notifications of a process, so at most 20 a second, ms. */
 const notifyGapMs = 50
 const hourMs = 3_600_000
+/** Events that are counted for the metrics: it takes Postgres some tens of ms, and a scrape waits for a second. */
+const mostCounted = 100_000
 
 export interface Outbox {
   /** Says that events were committed: to the relay of this process, or else to those of others. Never fails. */
@@ -22,6 +31,10 @@ export interface Outbox {
   stats(): RelayStats | undefined
   /** What has not reached the platform yet, of all processes. */
   backlog(): Promise<Backlog>
+  /** How far the platform lags behind; soon told, however much waits. */
+  lag(): Promise<Lag>
+  /** How many events wait, 100,000 at most. */
+  undelivered(): Promise<Undelivered>
   /** Ends what is under way: a post within 2 s. */
   stop(): Promise<void>
 }
@@ -93,6 +106,8 @@ export function createOutbox(deps: Deps): Outbox {
     },
     stats: () => running?.stats(),
     backlog: () => readBacklog(db, now()),
+    lag: () => readLag(db, now()),
+    undelivered: () => countUndelivered(db, mostCounted),
     async stop() {
       await Promise.all([running?.stop(), notifier.stop()])
     },

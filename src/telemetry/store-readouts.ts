@@ -12,13 +12,14 @@ export interface PendingEntries {
   oldestMs: number
 }
 
-/** What waits in the outbox. */
-export interface OutboxBacklog {
-  pending: number
-  parked: number
-  /** since the oldest of the pending ones occurred, ms; 0 when there are none */
-  lagMs: number
+/** What the outbox is asked for: its lag apart from the counts, which take long in an outage, when it matters most. */
+export interface OutboxToWatch {
+  /** since the oldest of the pending events occurred, ms; 0 when there are none */
+  lag(): Promise<{ lagMs: number }>
+  /** how many events wait */
+  undelivered(): Promise<{ pending: number; parked: number }>
 }
+type FoundOf<Ask extends keyof OutboxToWatch> = Awaited<ReturnType<OutboxToWatch[Ask]>>
 
 /**
  * Metrics that the stores are asked for at a scrape. Each question is asked once at a time, however many scrapes wait
@@ -27,7 +28,8 @@ export interface OutboxBacklog {
 export function createStoreReadouts(registry: Registry) {
   const stores = new Map<string, () => Promise<number | undefined>>()
   const pending = new Map<KeptKind, () => Promise<PendingEntries | undefined>>()
-  const outbox = new Map<'outbox', () => Promise<OutboxBacklog | undefined>>()
+  const outboxLag = new Map<'outbox', () => Promise<FoundOf<'lag'> | undefined>>()
+  const undelivered = new Map<'outbox', () => Promise<FoundOf<'undelivered'> | undefined>>()
 
   const askStores = () => Promise.all([...stores].map(async ([store, ask]) => ({ store, ms: await ask() })))
   addReadout(
@@ -85,17 +87,25 @@ export function createStoreReadouts(registry: Registry) {
     ({ oldestMs }) => oldestMs / 1000,
   )
   read(
-    outbox,
-    { name: 'seonchak_outbox_pending_events', help: 'Events to be delivered', labels: [] },
-    (backlog) => backlog.pending,
+    undelivered,
+    {
+      name: 'seonchak_outbox_pending_events',
+      help: 'Events to be delivered; at most 100,000 undelivered ones are counted, the oldest',
+      labels: [],
+    },
+    ({ pending }) => pending,
   )
   read(
-    outbox,
-    { name: 'seonchak_outbox_parked_events', help: 'Events given up until they are replayed', labels: [] },
+    undelivered,
+    {
+      name: 'seonchak_outbox_parked_events',
+      help: 'Events given up until they are replayed; at most 100,000 undelivered ones are counted, the oldest',
+      labels: [],
+    },
     ({ parked }) => parked,
   )
   read(
-    outbox,
+    outboxLag,
     {
       name: 'seonchak_outbox_lag_seconds',
       help: 'Time since the oldest event to be delivered occurred, 0 when there is none',
@@ -121,8 +131,9 @@ export function createStoreReadouts(registry: Registry) {
       pending.set(kind, inTime(look))
     },
     /** Watches the outbox. */
-    watchOutbox(look: () => Promise<OutboxBacklog>): void {
-      outbox.set('outbox', inTime(look))
+    watchOutbox(outbox: OutboxToWatch): void {
+      outboxLag.set('outbox', inTime(outbox.lag))
+      undelivered.set('outbox', inTime(outbox.undelivered))
     },
   }
 }
