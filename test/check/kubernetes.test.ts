@@ -1,6 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { parse } from 'yaml'
 import { imageHasOurNode } from '../../scripts/check/containers.ts'
 import * as kubernetes from '../../scripts/check/kubernetes.ts'
 import type { Rule, SourceFile } from '../../scripts/check/source.ts'
@@ -90,6 +91,12 @@ it.each([
 ])('in %s the grace period has room for the graceful stop', (path, from, to) => {
   const violations = judge(kubernetes.gracePeriodsAreEnough, path, (text) => text.replace(from, to))
   expect(violations).toMatchObject([{ path: folder + path, rule: 'grace-period' }])
+})
+
+it('the Prometheus Operator gets the alerts that Prometheus reads in Compose', () => {
+  const ours = parse(readFileSync(join(root, 'ops/prometheus/alerts.yml'), 'utf8'))
+  const rule = committed.find(({ path }) => path.endsWith('prometheusrule.yaml'))
+  expect(parse(rule?.text ?? '').spec).toEqual(ours)
 })
 
 it('the image has the Node of package.json', () => {

@@ -197,7 +197,8 @@ describe('the dashboard and the alert rules', () => {
     expect(names.length).toBeGreaterThan(0)
     for (const name of names) expect(scraped.names, name).toContain(name)
 
-    const known = new Set(['le', 'instance'])
+    // Of Prometheus, and of a service of several processes (src/telemetry/merge.ts).
+    const known = new Set(['le', 'instance', 'worker'])
     for (const { name, labels } of scraped.samples) {
       if (names.includes(name)) for (const label of Object.keys(labels)) known.add(label)
     }
