@@ -81,7 +81,9 @@ const settings = z.object({
     ),
   COMMIT_MAX_QUEUE: whole(1, 1_000_000)
     .default(20_000)
-    .describe('writes admitted or waiting; beyond it they are answered 503'),
+    .describe(
+      'writes of one kind (coupons, charges, orders, cancellations) admitted or waiting in a process; beyond it they are answered 503',
+    ),
   STOCK_SHARDS: whole(1, 64)
     .default(1)
     .describe('Redis slots that products are spread over; the same for every process'),
