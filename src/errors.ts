@@ -1,5 +1,5 @@
 /**
- * The closed table of problem codes (api.md, RFC 9457). Answers, domain outcomes and the OpenAPI document derive from
+ * The closed table of problem codes (ALL-3, RFC 9457). Answers, domain outcomes and the OpenAPI document derive from
  * it; a code that is not here does not exist.
  */
 export const problems = {
@@ -47,7 +47,7 @@ export interface Refusal<Code extends ProblemCode = ProblemCode> {
   extra?: Record<string, unknown>
 }
 
-/** Makes a refusal. `extra` holds the members that api.md lists for the code. */
+/** Makes a refusal. `extra` holds what the code adds to the problem document, such as the coupon that the user has. */
 export function refuse<Code extends ProblemCode>(
   code: Code,
   detail?: string,

@@ -3,7 +3,7 @@ import type { Database } from './client.ts'
 import { abandonedEntries, idempotencyKeys } from './schema/index.ts'
 
 const hourMs = 3_600_000
-/** Kept answers: api.md promises 24 hours. */
+/** Kept answers: clients are promised 24 hours (ALL-2, docs/operations.md). */
 const answersKeptMs = 48 * hourMs
 /** A fence has to outlive the slowest process that may still run into it, which is a matter of seconds. */
 const fencesKeptMs = 24 * hourMs

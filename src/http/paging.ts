@@ -4,7 +4,7 @@ import type { HttpEnv } from './frame.ts'
 import { maxTimeMs } from './openapi.ts'
 import { invalid } from './problem.ts'
 
-/** `?limit=` and `?cursor=` of a list (api.md). */
+/** `?limit=` and `?cursor=` of a list, as the OpenAPI document has them. */
 export const pageQuery = z.object({
   limit: z
     .string()
