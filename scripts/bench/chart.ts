@@ -25,13 +25,23 @@ const STYLE = `
     .lock { fill: #f0883e }
   }`
 
+/** The rows of the scenarios that have a bar: of the service, and of what it is held against. */
+export function drawnBy(summaries: readonly Summary[]): Summary[] {
+  const scenarios = new Set(summaries.filter(hasBar).map(({ scenario }) => scenario))
+  return summaries.filter(({ scenario }) => scenarios.has(scenario))
+}
+
+function hasBar({ target, ofBare }: Summary): boolean {
+  return target === SERVICE && ofBare !== undefined
+}
+
 /**
  * Draws the service's rate in each scenario as a share of the bare handler's, and as a multiple of lock per request.
  * @param conditions one line below the title
  * @returns an SVG document
  */
 export function chart(summaries: readonly Summary[], conditions: string): string {
-  const rows = summaries.filter(({ target, ofBare }) => target === SERVICE && ofBare !== undefined)
+  const rows = summaries.filter(hasBar)
   const height = TOP + rows.length * ROW + 14
   const most = niceAbove(Math.max(1, ...rows.map(({ ofLock }) => ofLock ?? 0)))
   const right = LABELS + PANEL + GAP

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process'
 import { mkdir, writeFile } from 'node:fs/promises'
 import { availableParallelism, cpus, release, totalmem } from 'node:os'
 import { join } from 'node:path'
-import { chart } from './chart.ts'
+import { chart, drawnBy } from './chart.ts'
 import { type Summary, summarise } from './medians.ts'
 import type { Options } from './options.ts'
 import type { Results } from './run.ts'
@@ -26,7 +26,7 @@ export function reportOf(results: Results, options: Pick<Options, 'seconds' | 'r
       cpus: availableParallelism(),
       model: cpus()[0]?.model.trim() ?? '',
       memoryGiB: Math.round(totalmem() / GIB),
-      system: `${process.platform} ${release()}`,
+      system: `${process.platform} ${release().split('.', 2).join('.')}`,
       loadAtStart: results.loadAtStart,
     },
     versions: { node: process.version, ...results.versions },
@@ -57,8 +57,14 @@ export async function keepReport(report: Report): Promise<string> {
   await mkdir(FOLDER, { recursive: true })
   const name = `${report.at.slice(0, 10)}.json`
   await writeFile(join(FOLDER, name), `${JSON.stringify(report, null, 2)}\n`)
-  await writeFile(join(FOLDER, 'latest.svg'), chart(report.medians, conditionsOf(report)))
+  await writeFile(join(FOLDER, 'latest.svg'), chartOf(report))
   return `docs/benchmarks/${name}`
+}
+
+/** The chart of a run, under the conditions of what is drawn: a scenario without a bar says nothing about the bars. */
+export function chartOf(report: Report): string {
+  const medians = drawnBy(report.medians)
+  return chart(medians, conditionsOf({ ...report, medians }))
 }
 
 /** In one line what was measured on, and whether the machine was left to it. */

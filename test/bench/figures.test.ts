@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { chart } from '../../scripts/bench/chart.ts'
+import { chart, drawnBy } from '../../scripts/bench/chart.ts'
 import type { Figures } from '../../scripts/bench/measure.ts'
 import { median, summarise } from '../../scripts/bench/medians.ts'
 import { BARE, LOCK, SERVICE } from '../../scripts/bench/scenario.ts'
@@ -62,4 +62,11 @@ test('table and chart tell the medians', () => {
   expect(svg).toContain('50 % <tspan class="soft">1,000/s</tspan>')
   expect(svg).toContain('60 ×')
   expect(svg).toContain('2 cores &amp; 1 &lt; 2')
+})
+
+test('what others took in a scenario without a bar says nothing of the chart', () => {
+  const unseen = { ...issued, scenario: 'growth', targets: [result('1,000,000 issued', 500)] }
+  expect(drawnBy([issued, unseen].flatMap(summarise)).map(({ scenario }) => scenario)).toEqual(
+    Array(3).fill('coupon-issue'),
+  )
 })
