@@ -1,5 +1,5 @@
--- sales.finish: puts the sales of one day in place that were counted from Postgres, with what was settled since the
--- look added to them, and marks the day as complete.
+-- sales.finish: stores one day's sales as counted from Postgres, adds what was settled since the look, and marks the day
+-- complete.
 --
 -- KEYS[1] salesLog  list
 -- KEYS[2] counted   hash        day → 1

@@ -1,6 +1,6 @@
--- stock.announce: leaves an entry in pending for units that Postgres is about to bring back or in (a cancellation, a
--- restock), so that they reach Redis once even if the process dies between the two stores. A loader that looked before
--- does not know the entry, and may find its effect in Postgres: it starts over.
+-- stock.announce: leaves an entry in pending for units that Postgres is about to give back (a cancellation) or add (a
+-- restock), so that they reach Redis once even if the process dies between the two stores. A loader that looked earlier has
+-- not seen the entry but may see its effect in Postgres, so it starts over.
 -- Safe to run twice for the same id: the second run finds the entry of the first.
 --
 -- KEYS[1] pending  stream  entries that are not settled

@@ -1,5 +1,5 @@
--- stock.load: makes products available with the units that a loader worked out, each unless something of it was
--- announced or settled, or Redis was flushed, since its token was written.
+-- stock.load: makes products available with the units that a loader worked out. A product is skipped if, since its token
+-- was written, an entry of it was announced or settled, or Redis was flushed.
 --
 -- KEYS[1] available  hash  product id → units
 -- KEYS[2] loading    hash  product id → token of its loading
