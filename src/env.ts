@@ -40,7 +40,7 @@ const settings = z.object({
       for (const message of faultsOfRedisUrl(text)) context.addIssue({ code: 'custom', message })
     })
     .describe(
-      'Redis 7.0 or newer, or Valkey; several URLs with commas between are nodes of one Redis Cluster',
+      'Redis 7.0 or newer, or Valkey; rediss:// is TLS; several URLs with commas between are nodes of one Redis Cluster',
     ),
   ADMIN_TOKEN: z
     .string()
