@@ -1,3 +1,4 @@
+import { z } from '@hono/zod-openapi'
 import { sql } from 'drizzle-orm'
 import { addAuditRoutes } from './audit/audit.routes.ts'
 import { addBalanceRoutes } from './balance/balance.routes.ts'
@@ -8,13 +9,13 @@ import type { Domains } from './domains.ts'
 import { Unavailable } from './errors.ts'
 import { createAccess } from './http/access.ts'
 import { addDocs } from './http/docs.ts'
-import { frame, named, respond } from './http/frame.ts'
+import { frame, respond } from './http/frame.ts'
 import { allowOrigins } from './http/headers.ts'
 import { addHealthRoutes } from './http/health.ts'
 import { createIdempotency } from './http/idempotency.ts'
 import { createNotFoundHandler } from './http/methods.ts'
 import { traced } from './http/observe.ts'
-import { type Api, createApi } from './http/openapi.ts'
+import { type Api, addProbe, createApi, problemResponses } from './http/openapi.ts'
 import { createErrorHandler } from './http/problem.ts'
 import { addOrderRoutes } from './order/order.routes.ts'
 import { addPopularRoutes } from './popular/popular.routes.ts'
@@ -27,6 +28,15 @@ const info = {
   title: 'seonchak',
   version: '1',
   description: 'First come, first served: flash coupons and limited stock, exact under any concurrency.',
+}
+
+const metrics = {
+  path: '/metrics',
+  summary: 'What Prometheus scrapes',
+  responses: {
+    200: { description: 'The metrics', content: { 'text/plain': { schema: z.string() } } },
+    503: problemResponses()[503],
+  },
 }
 
 /**
@@ -48,9 +58,7 @@ export function buildApp(deps: Deps, isServing: () => boolean, domains: Domains 
       await Promise.all([askRedis(deps.redis), deps.db.execute(sql`select 1`)])
     },
   })
-  api.get(
-    ...named('/metrics', async (c) => respond(c, 200, deps.metrics.contentType, await deps.metrics.scrape())),
-  )
+  addProbe(api, metrics, async (c) => respond(c, 200, deps.metrics.contentType, await deps.metrics.scrape()))
   if (!domains) return api
 
   const idempotency = createIdempotency(deps)

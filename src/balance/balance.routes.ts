@@ -8,6 +8,7 @@ import {
   idInPath,
   jsonAnswer,
   jsonBody,
+  positive,
   problemResponses,
   time,
 } from '../http/openapi.ts'
@@ -40,7 +41,7 @@ const charge = createRoute({
   request: {
     params,
     headers: idempotencyHeader,
-    body: jsonBody(z.strictObject({ amount: z.int().positive() })),
+    body: jsonBody(z.strictObject({ amount: positive })),
   },
   responses: {
     200: jsonAnswer('The balance after the charge', balanceSchema),

@@ -11,6 +11,7 @@ import {
   jsonAnswer,
   jsonBody,
   name,
+  positive,
   problemResponses,
   time,
   timeInBody,
@@ -58,7 +59,7 @@ const newPolicy = z
   .strictObject({
     name,
     discountType: z.enum(['AMOUNT', 'PERCENT']),
-    discountValue: z.int().positive(),
+    discountValue: positive,
     totalQuantity: z.int().positive().max(maxQuantity),
     issueStartsAt: timeInBody,
     issueEndsAt: timeInBody,

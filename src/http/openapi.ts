@@ -2,7 +2,7 @@ import { OpenAPIHono, type RouteConfig, z } from '@hono/zod-openapi'
 import { type ProblemCode, problems } from '../errors.ts'
 import type { Access, Audience } from './access.ts'
 import { createEndpoint, type Handler } from './endpoint.ts'
-import type { HttpEnv } from './frame.ts'
+import { type HttpEnv, named } from './frame.ts'
 import type { Problem } from './problem.ts'
 import { createRouter } from './router.ts'
 
@@ -16,12 +16,53 @@ export function createApi(access: Access): Api {
   const api = new OpenAPIHono<HttpEnv>({ router: createRouter() })
   api.openapi = ((route: RouteConfig, handler: Handler) => {
     const audience = audienceOf(route)
-    const responses = { ...refusalsOf(route, audience), ...route.responses }
-    api.openAPIRegistry.registerPath({ ...route, responses })
+    describe(api, { ...route, responses: { ...refusalsOf(route, audience), ...route.responses } })
     const path = route.path.replaceAll(/\{(\w+)\}/g, ':$1')
     return api.on(route.method, path, createEndpoint(path, route, audience, access, handler))
   }) as typeof api.openapi
   return api
+}
+
+/** Adds a GET route of the process itself, for probes and scrapes: it takes no input and is for everyone. */
+export function addProbe(
+  api: Api,
+  route: { path: string; summary: string; responses: RouteConfig['responses'] },
+  handler: Parameters<typeof named>[1],
+): void {
+  describe(api, { method: 'get', tags: ['operation'], security: [], ...route })
+  api.get(...named(route.path, handler))
+}
+
+/** Puts a route into the document, with the headers of its answers. */
+function describe(api: Api, route: RouteConfig): void {
+  const isRepeatable = route.request?.headers === idempotencyHeader
+  const responses = Object.entries(route.responses).map(([status, response]) => [
+    status,
+    { ...response, headers: headersOf(Number(status), isRepeatable) },
+  ])
+  api.openAPIRegistry.registerPath({ ...route, responses: Object.fromEntries(responses) })
+}
+
+function headersOf(status: number, isRepeatable: boolean) {
+  const { INSUFFICIENT_BALANCE, RATE_LIMITED, UNAVAILABLE } = problems
+  const mayWait = status === RATE_LIMITED.status || status === UNAVAILABLE.status
+  const isKept = isRepeatable && (status < 300 || status === INSUFFICIENT_BALANCE.status)
+  return {
+    'X-Request-Id': {
+      description: 'that of the request where it is at most 128 safe characters, else a new one',
+      required: true,
+      schema: { type: 'string' },
+    },
+    ...(mayWait && {
+      'Retry-After': { description: 'seconds', required: true, schema: { type: 'integer', minimum: 1 } },
+    }),
+    ...(isKept && {
+      'Idempotent-Replayed': {
+        description: 'the call had its effect before: this is its answer again',
+        schema: { type: 'string', enum: ['true'] },
+      },
+    }),
+  }
 }
 
 function audienceOf({ method, path, security }: RouteConfig): Audience {
@@ -72,7 +113,27 @@ export function problemResponses<Code extends ProblemCode>(...codes: Code[]) {
   ) as unknown as ProblemResponses<All>
 }
 
+/** What a code adds to its problem document (api.md). */
+function membersOf(code: ProblemCode) {
+  const units = z.int().nonnegative()
+  switch (code) {
+    case 'VALIDATION_FAILED':
+      return { errors: z.array(z.object({ path: z.string(), message: z.string() })).min(1) }
+    case 'INSUFFICIENT_BALANCE':
+      return { orderId: z.uuid(), balance: units, required: units }
+    case 'COUPON_ALREADY_ISSUED':
+      return { couponId: z.uuid() }
+    case 'STOCK_INSUFFICIENT':
+      return { productId: id, available: units }
+    default:
+      return {}
+  }
+}
+
 function problemSchema(codes: ProblemCode[]) {
+  // With other codes beside it, what one adds is not always there.
+  const added = codes.map((code) => z.object(membersOf(code)))
+  const members = codes.length === 1 ? added : added.map((each) => each.partial())
   return z.looseObject({
     type: z.string(),
     title: z.string(),
@@ -81,6 +142,7 @@ function problemSchema(codes: ProblemCode[]) {
     detail: z.string(),
     instance: z.string(),
     requestId: z.string(),
+    ...Object.assign({}, ...members.map(({ shape }) => shape)),
   })
 }
 
@@ -99,8 +161,11 @@ export function uuidInPath(name: string) {
   return z.uuid().openapi({ param: { name, in: 'path' } })
 }
 
-/** A positive safe integer in a body. */
-export const id = z.int().positive()
+/** A positive safe integer in a body: of another, `z.int` takes none. */
+export const positive = z.int().positive().openapi({ maximum: Number.MAX_SAFE_INTEGER })
+
+/** An id in a body. */
+export const id = positive
 
 /** A regex without flags: the document has no place for them. So no `\p{Cc}`, but its two ranges. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: that is what it is for

@@ -7,6 +7,10 @@ interface Schema {
   type?: string | string[]
   properties?: Record<string, Schema & { enum?: string[] }>
   required?: string[]
+  items?: Schema
+  maximum?: number
+  minLength?: number
+  maxLength?: number
 }
 interface Parameter {
   name: string
@@ -20,7 +24,14 @@ interface Operation {
   security?: Record<string, string[]>[]
   parameters?: Parameter[]
   requestBody?: { required?: boolean; content: Record<string, { schema: Schema }> }
-  responses: Record<string, { description: string; content: Record<string, { schema: Schema }> }>
+  responses: Record<
+    string,
+    {
+      description: string
+      headers: Record<string, unknown>
+      content: Record<string, { schema: Schema }>
+    }
+  >
 }
 interface Document {
   openapi: string
@@ -44,6 +55,7 @@ beforeAll(async () => {
 })
 afterAll(() => harness.stop())
 
+const probes = ['/livez', '/readyz', '/metrics']
 const templateOf = (route: string) => route.replaceAll(/:(\w+)(\{[^}]*\})?/g, '{$1}')
 
 /** A path with values that fit its parameters. */
@@ -78,10 +90,10 @@ describe('the document', () => {
     }
   })
 
-  it('has every route under /v1 and no other', () => {
+  it('[ALL-3] has every route under /v1 and those for probes, and no other', () => {
     const served = harness.app.routes
       .filter((route) => route.method !== 'ALL' && !route.path.includes('*'))
-      .filter((route) => route.path.startsWith('/v1/'))
+      .filter((route) => route.path.startsWith('/v1/') || probes.includes(route.path))
       .map((route) => `${route.method} ${templateOf(route.path)}`)
     const described = operations.map(({ method, path }) => `${method.toUpperCase()} ${path}`)
     expect([...new Set(served)].sort()).toEqual(described.sort())
@@ -98,11 +110,14 @@ describe('the document', () => {
     for (const { method, path, operation } of operations) {
       const statuses = Object.keys(operation.responses).map(Number)
       expect(statuses.filter((status) => status < 400)).toHaveLength(1)
-      expect(statuses, `${method} ${path}`).toEqual(expect.arrayContaining([400, 500, 503]))
+      if (path.startsWith('/v1/')) {
+        expect(statuses, `${method} ${path}`).toEqual(expect.arrayContaining([400, 500, 503]))
+      }
       for (const [status, { description, content }] of Object.entries(operation.responses)) {
         const where = `${method} ${path} ${status}`
         expect(description, where).toMatch(/\S/)
-        const type = Number(status) < 400 ? 'application/json' : 'application/problem+json'
+        const good = path === '/metrics' ? 'text/plain' : 'application/json'
+        const type = Number(status) < 400 ? good : 'application/problem+json'
         expect(Object.keys(content), where).toEqual([type])
         if (Number(status) < 400) continue
         const schema = content[type]?.schema
@@ -133,6 +148,68 @@ describe('the document', () => {
         expect(statuses, where).toEqual(expect.arrayContaining(['401', '403']))
       }
     }
+  })
+
+  it('[ALL-2, ALL-3] tells of the headers of each answer', () => {
+    const kept: string[] = []
+    for (const { method, path, operation } of operations) {
+      for (const [status, { headers }] of Object.entries(operation.responses)) {
+        const where = `${method} ${path} ${status}`
+        expect(Object.keys(headers), where).toContain('X-Request-Id')
+        expect(Object.keys(headers).includes('Retry-After'), where).toBe(['429', '503'].includes(status))
+        if (Object.keys(headers).includes('Idempotent-Replayed')) kept.push(where)
+      }
+      const key = operation.parameters?.find(({ name }) => name === 'idempotency-key')
+      if (key) expect(key.schema, path).toMatchObject({ minLength: 1, maxLength: 255 })
+    }
+    expect(kept.sort()).toEqual([
+      'post /v1/admin/coupon-policies 201',
+      'post /v1/admin/products 201',
+      'post /v1/admin/products/{productId}/restock 200',
+      'post /v1/orders 201',
+      'post /v1/orders 402',
+      'post /v1/orders/{orderId}/cancel 200',
+      'post /v1/users/{userId}/balance/charge 200',
+    ])
+  })
+
+  it('[ALL-3] tells what a code adds, as always there where the status has no other code', () => {
+    const added: Partial<Record<ProblemCode, string[]>> = {
+      VALIDATION_FAILED: ['errors'],
+      INSUFFICIENT_BALANCE: ['orderId', 'balance', 'required'],
+      COUPON_ALREADY_ISSUED: ['couponId'],
+      STOCK_INSUFFICIENT: ['productId', 'available'],
+    }
+    const seen = new Set<string>()
+    for (const { method, path, operation } of operations) {
+      for (const [status, { content }] of Object.entries(operation.responses)) {
+        const schema = content['application/problem+json']?.schema
+        const codes = (schema?.properties?.code?.enum ?? []) as ProblemCode[]
+        for (const code of codes) {
+          for (const member of added[code] ?? []) {
+            const where = `${method} ${path} ${status} ${member}`
+            expect(Object.keys(schema?.properties ?? {}), where).toContain(member)
+            expect(schema?.required?.includes(member), where).toBe(codes.length === 1)
+            seen.add(code)
+          }
+        }
+      }
+    }
+    expect([...seen].sort()).toEqual(Object.keys(added).sort())
+  })
+
+  it('[ALL-3] bounds every integer that a body takes', () => {
+    const integersOf = (schema: Schema): Schema[] =>
+      schema.type === 'integer'
+        ? [schema]
+        : [...Object.values(schema.properties ?? {}), ...(schema.items ? [schema.items] : [])].flatMap(
+            integersOf,
+          )
+    const integers = operations.flatMap(({ operation }) =>
+      Object.values(operation.requestBody?.content ?? {}).flatMap(({ schema }) => integersOf(schema)),
+    )
+    expect(integers.length).toBeGreaterThan(10)
+    for (const { maximum } of integers) expect(maximum).toBeLessThanOrEqual(Number.MAX_SAFE_INTEGER)
   })
 
   it('names every route as it answers: 405 with Allow for each other method', async () => {

@@ -56,9 +56,10 @@ interface Document {
   >
 }
 
-/** Every operation of the document. */
+/** Every operation of the API, which is those under /v1. */
 export function operationsOf(document: Document): Operation[] {
-  return Object.entries(document.paths).flatMap(([path, methods]) =>
+  const paths = Object.entries(document.paths).filter(([path]) => path.startsWith('/v1/'))
+  return paths.flatMap(([path, methods]) =>
     Object.entries(methods).map(([method, operation]) => ({
       method: method.toUpperCase(),
       path,
