@@ -13,6 +13,8 @@
 -- 1 RESERVED        entryId
 -- 2 INSUFFICIENT    productId, available   the first line that cannot be served
 
+-- Ids are answered as the texts that they came as: clients read integers near 2^53 inexactly.
+
 local NOT_LOADED, RESERVED, INSUFFICIENT = 0, 1, 2
 
 local entryKeptMs = 120000
@@ -37,9 +39,9 @@ local function reserve(entryKey, entry, orderId, from, to)
   for at = from, to, 2 do
     local productId, available = ARGV[at], leftOf(ARGV[at])
     if not available then
-      missing[#missing + 1] = tonumber(productId)
+      missing[#missing + 1] = productId
     elseif available < tonumber(ARGV[at + 1]) then
-      short = short or { INSUFFICIENT, tonumber(productId), available }
+      short = short or { INSUFFICIENT, productId, available }
     end
   end
   if #missing > 0 then return { NOT_LOADED, missing } end

@@ -156,11 +156,11 @@ export function stockScripts({ run, runEach }: RunScript) {
 function reservationOf(outcome: Reservation['outcome'], rest: unknown[]): Reservation {
   switch (outcome) {
     case 'NOT_LOADED':
-      return { outcome, productIds: rest[0] as number[] }
+      return { outcome, productIds: (rest[0] as string[]).map(Number) }
     case 'RESERVED':
       return { outcome, entryId: rest[0] as string }
     case 'INSUFFICIENT':
-      return { outcome, productId: rest[0] as number, available: rest[1] as number }
+      return { outcome, productId: Number(rest[0]), available: rest[1] as number }
   }
 }
 

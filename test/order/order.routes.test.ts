@@ -205,6 +205,13 @@ describe('POST /v1/orders', () => {
     }
   })
 
+  it('[ALL-3] 404 names the product that was asked for, up to the last safe integer', async () => {
+    for (const productId of [2 ** 53 - 1, 2 ** 53 - 2, 2 ** 53 - 3]) {
+      const { body } = await harness.order(userId, [{ productId, quantity: 1 }])
+      expect(body).toMatchObject({ code: 'PRODUCT_NOT_FOUND', productId })
+    }
+  })
+
   it('[BAL-6, ALL-3] BALANCE_CONFLICT gives the stock back', async () => {
     const productId = await harness.product({ stock: 1 })
     await harness.charge(userId, 10_000)
