@@ -45,8 +45,12 @@ const settings = z.object({
   ADMIN_TOKEN: z
     .string()
     .min(16)
+    // What a header can carry behind `Bearer `: any other token would never match.
+    .regex(/^[\x21-\x7e]*$/, 'must be printable ASCII without white space')
     .optional()
-    .describe('bearer token of /v1/admin; unset, every admin route answers 403'),
+    .describe(
+      'bearer token of /v1/admin, 16 characters or more without white space; unset, every admin route answers 403',
+    ),
   AUTH_JWT_SECRET: z
     .string()
     .min(32)

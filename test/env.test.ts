@@ -101,6 +101,9 @@ describe('given values', () => {
     ['COMMIT_MAX_IN_FLIGHT', '33'],
     ['COMMIT_MAX_QUEUE', 'many'],
     ['ADMIN_TOKEN', 'too-short'],
+    ['ADMIN_TOKEN', 'sixteen letters!'],
+    ['ADMIN_TOKEN', 'sixteen-letters!\n'],
+    ['ADMIN_TOKEN', 'séventeen-letters'],
     ['LOG_LEVEL', 'loud'],
     ['DATABASE_URL', 'mysql://db/shop'],
     ['DATABASE_URL', 'db:5432'],
@@ -113,7 +116,7 @@ describe('given values', () => {
     ['REQUEST_TIMEOUT_MS', '99'],
     ['WORKERS', '0'],
     ['SHUTDOWN_DELAY_MS', '10000'],
-  ])('%s=%s is refused, by the name of the variable', (name, value) => {
+  ])('[ALL-3] %s=%j is refused, by the name of the variable', (name, value) => {
     const faults = faultsOf({ ...stores, [name]: value })
     expect(faults).toHaveLength(1)
     expect(faults[0]).toMatch(new RegExp(`^${name}: \\S`))
