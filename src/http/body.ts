@@ -4,8 +4,8 @@ import { type HttpEnv, headerOf } from './frame.ts'
 import { invalid, problem } from './problem.ts'
 
 const maxBodyBytes = 64 * 1024
-/** Takes a byte order mark away. */
-const utf8 = new TextDecoder()
+/** Takes a byte order mark away, and puts nothing in the place of bytes that are no UTF-8. */
+const utf8 = new TextDecoder('utf-8', { fatal: true })
 const json = /^application\/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?$/i
 
 /**
@@ -23,9 +23,8 @@ export function refuseBody(c: Context<HttpEnv>): Response | undefined {
 
 /** Reads the body of a write that `refuseBody` let pass. Nothing reads as `{}`: the schema says what is missing. */
 export async function readJson(c: Context<HttpEnv>): Promise<{ value: unknown } | Response> {
-  const hasLength = isAnnounced(c)
-  const text = hasLength ? await textOf(c) : await readUpToLimit(c.req.raw.body)
-  if (text === undefined) return hasLength ? brokenOff(c) : tooLarge(c)
+  const text = isAnnounced(c) ? await textOf(c) : await readUpToLimit(c)
+  if (typeof text !== 'string') return text
   if (text === '') return { value: {} }
   try {
     return { value: JSON.parse(text) }
@@ -40,21 +39,21 @@ function isAnnounced(c: Context<HttpEnv>): boolean {
 }
 
 /**
- * The text of a body of announced length, or undefined when the client went away before its end. From the server's own
- * message, where there is one, it is cheap.
+ * The text of a body of announced length, or the refusal. From the server's own message, where there is one, it is
+ * cheap.
  */
-function textOf({ env, req }: Context<HttpEnv>): Promise<string | undefined> {
-  const { incoming } = env
-  if (!incoming) return req.raw.text()
+function textOf(c: Context<HttpEnv>): Promise<string | Response> {
+  const { incoming } = c.env
+  if (!incoming) return c.req.raw.arrayBuffer().then((bytes) => decode(c, bytes))
   return new Promise((resolve) => {
     let body: Buffer | undefined
-    const breakOff = () => resolve(undefined)
+    const breakOff = () => resolve(brokenOff(c))
     // It may have gone while its token was looked at; nothing is told of that any more.
     if (incoming.destroyed) return breakOff()
     incoming.on('data', (chunk: Buffer) => {
       body = body ? Buffer.concat([body, chunk]) : chunk
     })
-    incoming.on('end', () => resolve(body ? utf8.decode(body) : ''))
+    incoming.on('end', () => resolve(body ? decode(c, body) : ''))
     incoming.on('error', breakOff)
     incoming.on('close', breakOff)
   })
@@ -68,16 +67,29 @@ function hasBody(c: Context<HttpEnv>): boolean {
   return headerOf(c, 'transfer-encoding') !== undefined || (isInMemory && c.req.raw.body !== null)
 }
 
-/** The text of a body of unknown length, or undefined when it is too long; then the rest is not read. */
-async function readUpToLimit(body: ReadableStream<Uint8Array> | null): Promise<string | undefined> {
+/** The text of a body of unknown length, or the refusal; of one that is too long the rest is not read. */
+async function readUpToLimit(c: Context<HttpEnv>): Promise<string | Response> {
   const chunks: Uint8Array[] = []
   let bytes = 0
-  for await (const chunk of body ?? []) {
-    bytes += chunk.length
-    if (bytes > maxBodyBytes) return undefined
-    chunks.push(chunk)
+  try {
+    for await (const chunk of c.req.raw.body ?? []) {
+      bytes += chunk.length
+      if (bytes > maxBodyBytes) return tooLarge(c)
+      chunks.push(chunk)
+    }
+  } catch {
+    // Only the client's side of the stream can fail.
+    return brokenOff(c)
   }
-  return utf8.decode(Buffer.concat(chunks))
+  return decode(c, Buffer.concat(chunks))
+}
+
+function decode(c: Context<HttpEnv>, bytes: ArrayBuffer | Uint8Array): string | Response {
+  try {
+    return utf8.decode(bytes)
+  } catch {
+    return invalid(c, [{ path: '', message: 'The body is not valid UTF-8' }])
+  }
 }
 
 /** Nobody is there to read this; it keeps what came of the body from being taken for all of it. */

@@ -178,6 +178,8 @@ export const name = z
   .min(1)
   .max(200)
   .regex(noControlCharacters, 'must not have control characters')
+  // Half a character, which UTF-8 cannot say: it would be stored as another.
+  .refine((text) => text.isWellFormed(), 'must not have lone surrogates')
 
 /** The header of a write that may be repeated (ALL-2). Its form is checked where it is used. */
 export const idempotencyHeader = z.object({

@@ -23,7 +23,7 @@ afterAll(async () => {
 })
 
 /** Posts over a socket, as bytes: with Content-Length, or in chunks where a list is given. */
-async function post(body: string | Buffer | string[], headers: OutgoingHttpHeaders = {}) {
+async function post(body: string | Buffer | (string | Buffer)[], headers: OutgoingHttpHeaders = {}) {
   const sending = httpRequest({
     host: '127.0.0.1',
     port: (server.address() as AddressInfo).port,
@@ -178,25 +178,60 @@ describe('content', () => {
     expect(body.errors).toEqual([{ path: '', message: expect.stringMatching(/object/) }])
   })
 
-  it('that is not UTF-8 does no harm', async () => {
-    const { status } = await post(Buffer.from([0x7b, 0x22, 0xff, 0xfe, 0x22, 0x3a, 0x31, 0x7d]), json)
-    expect(status).toBe(400)
+  it('[ALL-3] that is not UTF-8 is 400, announced, in chunks or in memory', async () => {
+    const bytes = Buffer.concat([Buffer.from('{"userId":1,"'), Buffer.from([0xff]), Buffer.from('":1}')])
+    const inMemory = await harness.app.request(path, { method: 'POST', body: bytes, headers: json })
+    const announced = await harness.app.request(path, {
+      method: 'POST',
+      body: bytes,
+      headers: { ...json, 'Content-Length': String(bytes.length) },
+    })
+    for (const { status, body } of [
+      await post(bytes, json),
+      await post([bytes], json),
+      { status: inMemory.status, body: await inMemory.json() },
+      { status: announced.status, body: await announced.json() },
+    ]) {
+      expect([status, body.code]).toEqual([400, 'VALIDATION_FAILED'])
+      expect(body.errors).toEqual([{ path: '', message: 'The body is not valid UTF-8' }])
+    }
   })
+
+  it.each(['\\ud83d', '\\ude00', 'a\\ude00\\ud83db'])(
+    '[ALL-3] whose name is half a character is 400: %s',
+    async (name) => {
+      const text = `{"name":"${name}","price":1,"stock":1}`
+      const { status, body } = await harness.admin('POST', '/v1/admin/products', text)
+      expect([status, body.errors?.[0].path]).toEqual([400, 'name'])
+    },
+  )
 })
 
 describe('a client that goes away in the middle of its body', () => {
-  it('[ALL-3] is taken for nothing, though what came of it is valid by itself', async () => {
-    const policyId = await harness.policy()
-    const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
-    const head = `POST /v1/coupon-policies/${policyId}/issue HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n`
-    const before = await refused()
-    socket.write(`${head}Content-Length: 40\r\n\r\n{"userId":77}`)
-    // Half of a connection: all that was sent arrives, and then its end.
-    socket.end()
-    await until('the answer to nobody', async () => (await refused()) === before + 1)
-    expect(await harness.sql`select from coupons where policy_id = ${policyId}`).toEqual([])
-    expect((await harness.get(`/v1/coupon-policies/${policyId}`)).body.remainingQuantity).toBe(10)
-  })
+  const requests = [
+    { framing: 'announced', rest: 'Content-Length: 40\r\n\r\n{"userId":77}' },
+    { framing: 'in chunks', rest: 'Transfer-Encoding: chunked\r\n\r\nd\r\n{"userId":77}\r\n' },
+  ]
+  const endings = ['end', 'resetAndDestroy'] as const
+
+  it.each(requests.flatMap((request) => endings.map((ending) => ({ ...request, ending }))))(
+    '[ALL-3] is taken for nothing, though what came of it is valid by itself: $framing, by $ending',
+    async ({ rest, ending }) => {
+      const policyId = await harness.policy()
+      const socket = connect((server.address() as AddressInfo).port, '127.0.0.1')
+      const head = `POST /v1/coupon-policies/${policyId}/issue HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n`
+      const [before, arrived] = [await refused(), once(server, 'request')]
+      socket.on('error', () => undefined)
+      socket.write(`${head}${rest}`)
+      await arrived
+      // Half of a connection, so that all that was sent arrives, and then its end; or all of it.
+      socket[ending]()
+      await until('the answer to nobody', async () => (await refused()) === before + 1)
+      expect(await harness.sql`select from coupons where policy_id = ${policyId}`).toEqual([])
+      expect((await harness.get(`/v1/coupon-policies/${policyId}`)).body.remainingQuantity).toBe(10)
+      expect(await harness.deps.metrics.scrape()).not.toMatch(/_http_requests_total.*issue".*UNAVAILABLE/)
+    },
+  )
 })
 
 /** Invalid requests for coupons so far, as the metrics count them. */
