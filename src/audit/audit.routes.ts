@@ -47,6 +47,6 @@ const audit = createRoute({
 export function addAuditRoutes(api: Api, { run }: Audit): void {
   api.openapi(audit, async (c) => {
     const { repair = false } = c.req.valid('json')
-    return json(c, await run({ repair }), 200)
+    return json(c, await run({ repair, requestId: c.env.requestId }), 200)
   })
 }

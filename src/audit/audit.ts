@@ -44,7 +44,13 @@ export function createAudit(
      * `repair`, what Redis has wrong is put right there from Postgres, and the verdict tells what is left; Postgres is
      * never changed. @throws Unavailable, or what the stores throw, when one is away
      */
-    async run({ repair = false }: { repair?: boolean } = {}): Promise<Verdict> {
+    async run({
+      repair = false,
+      requestId,
+    }: {
+      repair?: boolean
+      requestId?: string
+    } = {}): Promise<Verdict> {
       const at = new Date(now())
       const eventsFrom = new Date(at.getTime() - env.OUTBOX_KEEP_HOURS * hourMs + clockMarginMs)
       const rules = await runPostgresRules(patientDb, [
@@ -64,8 +70,8 @@ export function createAudit(
         rules.push(verdict)
       }
       const broken = rules.filter(({ violated }) => violated > 0)
-      if (broken.length > 0) log.error({ broken }, 'the audit found broken rules')
-      if (changes.length > 0) log.warn({ changes }, 'the audit changed Redis')
+      if (broken.length > 0) log.error({ broken, requestId }, 'the audit found broken rules')
+      if (changes.length > 0) log.warn({ changes, requestId }, 'the audit changed Redis')
       return { ok: broken.length === 0, at, rules, changes }
     },
   }

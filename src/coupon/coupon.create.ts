@@ -19,6 +19,7 @@ export function createPolicyCreation(
   return async function create(
     input: Omit<CouponPolicy, 'id'>,
     call: IdempotentCall<CreatedPolicy> | undefined,
+    requestId: string,
   ): Promise<CreatedPolicy | Replay | Refusal<'IDEMPOTENCY_KEY_REUSED'>> {
     if (!call) return coupons.createPolicy(input)
     const at = new Date(now())
@@ -30,7 +31,7 @@ export function createPolicyCreation(
       await coupons.loader
         .load(outcome)
         .catch((error: unknown) =>
-          log.warn({ err: error, policyId: outcome.id }, 'new policy not loaded yet'),
+          log.warn({ err: error, policyId: outcome.id, requestId }, 'new policy not loaded yet'),
         )
     }
     return outcome

@@ -205,7 +205,7 @@ export function addCouponRoutes(
     return idempotency.answer<CreatedPolicy>(c, {
       userId: operatorId,
       body,
-      run: (call) => create(body, call),
+      run: (call) => create(body, call, c.env.requestId),
       render: (created) => ({ status: 201, answer: JSON.stringify(created) }),
     })
   })

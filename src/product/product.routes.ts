@@ -131,7 +131,7 @@ export function addProductRoutes(api: Api, products: Products, idempotency: Idem
     return idempotency.answer<StockedProduct>(c, {
       userId: operatorId,
       body,
-      run: (call) => products.create(body, call),
+      run: (call) => products.create(body, call, c.env.requestId),
       render: (product) => ({ status: 201, answer: JSON.stringify(product) }),
     })
   })
@@ -142,7 +142,7 @@ export function addProductRoutes(api: Api, products: Products, idempotency: Idem
     return idempotency.answer<StockedProduct>(c, {
       userId: operatorId,
       body,
-      run: (call) => products.restock(productId, body.quantity, call),
+      run: (call) => products.restock(productId, body.quantity, call, c.env.requestId),
       render: (product) => ({ status: 200, answer: JSON.stringify(product) }),
     })
   })

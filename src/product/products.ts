@@ -40,6 +40,7 @@ export function createProducts(deps: Deps & { catalog: Catalog; stock: Stock; lo
   async function create(
     input: { name: string; price: number; stock: number },
     call: IdempotentCall<StockedProduct> | undefined,
+    requestId: string,
   ): Promise<StockedProduct | Replay | Refusal<'IDEMPOTENCY_KEY_REUSED'>> {
     const at = new Date(now())
     const outcome = await writeOnce(transactions, call, at, async (tx): Promise<StockedProduct> => {
@@ -51,7 +52,9 @@ export function createProducts(deps: Deps & { catalog: Catalog; stock: Stock; lo
     catalog.learn({ id, name, price })
     await loader
       .load([id])
-      .catch((error: unknown) => log.warn({ err: error, productId: id }, 'new product not loaded yet'))
+      .catch((error: unknown) =>
+        log.warn({ err: error, productId: id, requestId }, 'new product not loaded yet'),
+      )
     return outcome
   }
 
@@ -64,6 +67,7 @@ export function createProducts(deps: Deps & { catalog: Catalog; stock: Stock; lo
     productId: number,
     quantity: number,
     call: IdempotentCall<StockedProduct> | undefined,
+    requestId: string,
   ): Promise<
     StockedProduct | Replay | Refusal<'PRODUCT_NOT_FOUND' | 'VALIDATION_FAILED' | 'IDEMPOTENCY_KEY_REUSED'>
   > {
@@ -85,21 +89,25 @@ export function createProducts(deps: Deps & { catalog: Catalog; stock: Stock; lo
         at,
         async (tx) => (await commitRestock(tx, { id, productId, quantity, at })) ?? restocked,
       )
-      await settle(entries, !('refused' in outcome || 'replay' in outcome))
+      await settle(entries, !('refused' in outcome || 'replay' in outcome), requestId)
       return outcome
     } catch (error) {
       // Where the outcome is unknown, recovery finds it out.
-      if (classifyFailure(error) !== 'unknown') await settle(entries, false)
+      if (classifyFailure(error) !== 'unknown') await settle(entries, false, requestId)
       throw error
     }
   }
 
-  async function settle(entries: Awaited<ReturnType<Stock['announce']>>, committed: boolean): Promise<void> {
+  async function settle(
+    entries: Awaited<ReturnType<Stock['announce']>>,
+    committed: boolean,
+    requestId: string,
+  ): Promise<void> {
     await stock
       .settle(
         entries.map((entry) => ({ ...entry, committed, units: committed ? 'give' : 'keep', sold: null })),
       )
-      .catch((error: unknown) => log.warn({ err: error }, 'restock not settled, left to recovery'))
+      .catch((error: unknown) => log.warn({ err: error, requestId }, 'restock not settled, left to recovery'))
   }
 
   return { find, get, list, withStock, create, restock }

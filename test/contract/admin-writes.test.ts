@@ -1,4 +1,6 @@
+import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { keys } from '../../src/redis/keys.ts'
 import { changingNothing } from '../setup/contents.ts'
 import { adminToken, type Harness, newPolicy, startHarness, tally } from '../setup/harness.ts'
 import { expectConsistent } from '../setup/order-invariants.ts'
@@ -90,5 +92,25 @@ describe('Idempotency-Key of a write of the operator', () => {
     const users =
       await harness.sql`select distinct user_id from idempotency_keys where route like 'POST /v1/admin/%'`
     expect(users).toEqual([{ user_id: 0 }])
+  })
+})
+
+describe('the log', () => {
+  it('[ALL-3] names the request in what it says of the writes and of the audit of the operator', async () => {
+    const lines: { msg: string; requestId?: string }[] = []
+    const log = pino({}, { write: (line: string) => void lines.push(JSON.parse(line)) })
+    const logging = await startHarness({ on: harness.on, ambient: { log } })
+    const headers = { Authorization: `Bearer ${adminToken}`, 'X-Request-Id': 'mine' }
+    const key = keys.stockAvailable(0)
+    const units = Number(await harness.redis.hget(key, String(productId)))
+    await harness.redis.hset(key, String(productId), units + 1)
+    expect((await logging.call('POST', '/v1/admin/audit', { repair: true }, headers)).status).toBe(200)
+    logging.redis.disconnect()
+    const body = { name: 'Comb', price: 5, stock: 7 }
+    expect((await logging.call('POST', '/v1/admin/products', body, headers)).status).toBe(201)
+    await logging.stop()
+    const said = lines.map(({ msg, requestId }) => [msg, requestId])
+    expect(said).toContainEqual(['the audit changed Redis', 'mine'])
+    expect(said).toContainEqual(['new product not loaded yet', 'mine'])
   })
 })
