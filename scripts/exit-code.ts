@@ -2,7 +2,7 @@ import { plainMessage } from './embedded/setup-error.ts'
 
 /** The command line is wrong: the help follows. */
 export class UsageError extends Error {}
-/** A store is not named or not there. */
+/** A store is not named or not there, or a setting does not fit what it holds. */
 export class UnreachableError extends Error {}
 
 /** Drizzle tells the statement; what went wrong is behind it. */

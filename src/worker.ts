@@ -33,6 +33,16 @@ export async function noticeRedisRestart(
 }
 
 /**
+ * The STOCK_SHARDS that the services on these stores were last started with, or undefined where none ever was.
+ * @throws what Postgres says when it is away
+ */
+export async function findShardsInUse(db: Deps['db']): Promise<number | undefined> {
+  const [seen] = await db.select().from(redisRuns).where(eq(redisRuns.onlyRow, true))
+  const shards = /\/(\d+)$/.exec(seen?.runIds ?? '')?.[1]
+  return shards === undefined ? undefined : Number(shards)
+}
+
+/**
  * Starts the recovery worker: it notices restarts of Redis, finishes abandoned grants and looks for drift, one process
  * at a time. Gives the function that stops it, which waits for the run under way.
  */

@@ -1,10 +1,12 @@
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest'
 import { keepStores } from '../../scripts/start/stores.ts'
 import { keys } from '../../src/redis/keys.ts'
-import { type Harness, startHarness } from '../setup/harness.ts'
+import { createDatabase, type Harness, startHarness } from '../setup/harness.ts'
+import { type PrivateStore, startPrivateRedis } from '../setup/private-stores.ts'
+import { holding, untilLockIsAwaited } from '../setup/row-locks.ts'
 import { runTool } from '../setup/tool.ts'
 import { runSale, type Sale } from './sale.ts'
 
@@ -48,6 +50,76 @@ describe('npm run audit', () => {
     const { code, stdout } = await audit('--repair', '--json')
     expect(code).toBe(1)
     expect(JSON.parse(stdout)).toMatchObject({ ok: false, changes: [] })
+  })
+})
+
+describe('npm run audit and npm run warm with another STOCK_SHARDS than the service', () => {
+  let harness: Harness
+  beforeEach(async () => {
+    harness = await startHarness({ env: { STOCK_SHARDS: '3' } })
+  })
+  afterEach(() => harness.stop())
+
+  it('[ALL-4, PRD-6] end with 2 and touch nothing', async () => {
+    await runSale(harness)
+    const stores = { DATABASE_URL: harness.on.database, REDIS_URL: harness.on.redis }
+    const keysBefore = (await harness.redis.keys('*')).sort()
+    const runs = [
+      await runTool('audit.ts', ['--repair'], stores),
+      await runTool('audit.ts', [], { ...stores, STOCK_SHARDS: '2' }),
+      await runTool('warm.ts', [], stores),
+    ]
+    for (const { code, stdout, stderr } of runs) {
+      expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+      expect(stderr).toMatch(/STOCK_SHARDS is [12] here, .*: set STOCK_SHARDS=3\.\n$/)
+    }
+    expect((await harness.redis.keys('*')).sort()).toEqual(keysBefore)
+    expect((await runTool('audit.ts', ['--repair'], { ...stores, STOCK_SHARDS: '3' })).code).toBe(0)
+    await harness.sql`delete from redis_runs`
+    expect((await runTool('audit.ts', [], stores)).code).not.toBe(2)
+  })
+})
+
+describe('npm run audit that loses a store on its way', () => {
+  let harness: Harness
+  let redis: PrivateStore
+  let database: Awaited<ReturnType<typeof createDatabase>>
+  beforeEach(async () => {
+    redis = await startPrivateRedis()
+    database = await createDatabase(inject('databaseUrl'))
+    harness = await startHarness({ on: { database: database.url, redis: redis.url } })
+    await runSale(harness)
+  })
+  afterEach(async () => {
+    await harness.stop()
+    await database.drop()
+    await redis.remove()
+  })
+
+  /** Runs the audit, which waits for a lock until `lose` is done. */
+  async function auditWhile(lose: () => Promise<unknown>) {
+    const letGo = await holding(harness, (tx) => tx`lock table balance_entries`)
+    const stores = { DATABASE_URL: harness.on.database, REDIS_URL: redis.url, DATABASE_TIMEOUT_MS: '10000' }
+    const running = runTool('audit.ts', [], stores)
+    await untilLockIsAwaited(harness, 'pool')
+    await lose()
+    await letGo()
+    return running
+  }
+
+  it('[ALL-4] ends with 2 when it was Postgres', async () => {
+    const { code, stdout, stderr } = await auditWhile(
+      () => harness.sql`select pg_terminate_backend(pid) from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'`,
+    )
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+    expect(stderr).toMatch(/^audit: A store does not answer any more: .+\n$/)
+  })
+
+  it('[ALL-4] ends with 2 when it was Redis', async () => {
+    const { code, stdout, stderr } = await auditWhile(() => redis.kill())
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+    expect(stderr).toMatch(/^audit: A store does not answer any more: .+\n$/)
   })
 })
 
