@@ -51,6 +51,8 @@ export function createRankings(deps: Deps & { products: Products }) {
   async function readLive(): Promise<LiveRanking> {
     const dates = windowUpTo(seoulDate(now()))
     const best = rank((await Promise.all(shards.map((shard) => topOfShard(shard, dates)))).flat())
+    const sold = new Map(best.map(({ productId, quantity }) => [productId, quantity]))
+    // Redis may know a product that Postgres lacks, as after Postgres was restored from a backup.
     const found = await Promise.all(best.map(({ productId }) => products.find(productId)))
     const stocked = await products.withStock(found.filter((product) => product !== undefined))
     return {
@@ -62,7 +64,7 @@ export function createRankings(deps: Deps & { products: Products }) {
         name,
         price,
         stock,
-        soldQuantity: best[index]?.quantity as number,
+        soldQuantity: sold.get(id) as number,
       })),
     }
   }

@@ -86,6 +86,21 @@ describe('GET /v1/products/popular', () => {
     expect(await live()).toEqual([])
   })
 
+  it('[PRD-6] leaves out a product that Postgres does not have, and gives the others what they sold', async () => {
+    const [first, second] = (await products(2)) as [number, number]
+    await sell(first, 5)
+    await sell(second, 3)
+    expect(await live()).toHaveLength(2)
+    await harness.redis.zadd(keys.stockSales(0, '20260510'), 4, '999999')
+    now += 1001
+    const { body } = await harness.get('/v1/products/popular')
+    expect(pairs(body)).toEqual([
+      [first, 5],
+      [second, 3],
+    ])
+    expect(body.items.map(({ rank }: { rank: number }) => rank)).toEqual([1, 2])
+  })
+
   it('[PRD-6] puts orders on both sides of a Seoul midnight into their days, and drops the fourth day', async () => {
     const [early, late, old] = (await products(3)) as [number, number, number]
     const midnight = midnightOf('2026-05-10')
