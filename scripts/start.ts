@@ -198,8 +198,9 @@ function watch({ parts, end }: Context, part: Part): void {
 }
 
 function readPort(text: string | undefined): number {
-  const port = Number(text || 3000)
-  if (Number.isInteger(port) && port >= 1 && port <= 65_535) return port
+  const given = text || '3000'
+  const port = Number(given)
+  if (/^\d+$/.test(given) && port >= 1 && port <= 65_535) return port
   throw new SetupError('WRONG_SETTING', `PORT is "${text}"; it must be a number from 1 to 65535.`)
 }
 

@@ -1,14 +1,25 @@
 import { z } from 'zod'
 import { faultsOfRedisUrl } from './redis/address.ts'
+import { isLoginReadable, unreadableLogin } from './url-login.ts'
 
 const roles = ['api', 'worker', 'scheduler'] as const
 export type Role = (typeof roles)[number]
 
-const whole = (min: number, max: number) => z.coerce.number().int().min(min).max(max)
+/** Digits alone: Number takes a blank for 0, and 0x10 for 16. */
+const whole = (min: number, max: number) =>
+  z
+    .string()
+    .regex(/^\d+$/, `must be a whole number from ${min} to ${max}`)
+    .transform(Number)
+    .pipe(z.number().min(min).max(max))
 const url = (...protocols: string[]) =>
-  z.string().refine((text) => URL.canParse(text) && protocols.includes(new URL(text).protocol), {
-    error: `must be a URL that starts with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
-  })
+  z
+    .string()
+    .refine((text) => URL.canParse(text) && protocols.includes(new URL(text).protocol), {
+      error: `must be a URL that starts with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
+      abort: true,
+    })
+    .refine((text) => isLoginReadable(new URL(text)), { error: unreadableLogin })
 /** `https://shop.example` as browsers send it: no path, no slash at the end. */
 const origin = z
   .string()

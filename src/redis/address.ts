@@ -1,3 +1,5 @@
+import { isLoginReadable, unreadableLogin } from '../url-login.ts'
+
 /** Where Redis is, as REDIS_URL names it: one server, or nodes of a cluster, of which any one that answers tells the rest. */
 export interface RedisAddress {
   nodes: { host: string; port: number }[]
@@ -29,6 +31,7 @@ export function faultsOfRedisUrl(text: string): string[] {
   if (urls.some(({ hostname }) => hostname === '' || hostname.includes(','))) {
     faults.push('must name a host in each URL, and have a URL for each node of a cluster')
   }
+  if (!urls.every(isLoginReadable)) faults.push(unreadableLogin)
   if (urls.length === 1) return faults
   const differ = (of: (url: URL) => string) => new Set(urls.map(of)).size > 1
   if (differ(({ protocol }) => protocol)) faults.push('must have redis:// for all nodes or rediss:// for all')
