@@ -94,7 +94,9 @@ async function bringUp(context: Context): Promise<string> {
   const redis = await provideRedis(context, secrets)
   const platform = await provideDataPlatform(context)
 
-  const host = env.HOST && !['0.0.0.0', '::'].includes(env.HOST) ? env.HOST : undefined
+  const given = env.HOST && !['0.0.0.0', '::'].includes(env.HOST) ? env.HOST : undefined
+  // A URL has IPv6 addresses in brackets.
+  const host = given?.includes(':') ? `[${given}]` : given
   const stores = { DATABASE_URL: postgres.url, REDIS_URL: redis.url, DATA_PLATFORM_URL: platform.url }
   await keepStores(dataDir, stores)
   const service = await startService({
