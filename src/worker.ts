@@ -49,23 +49,28 @@ export async function findShardsInUse(db: Deps['db']): Promise<number | undefine
 export function startWorker(deps: Deps, recoveries: Recovery[]): () => Promise<void> {
   const { env, locks, log } = deps
   const stopping = new AbortController()
+  const warn = (error: unknown) => log.warn({ err: error }, 'recovery run failed')
   let runs = 0
 
   async function run(): Promise<void> {
     await locks.tryWith(keys.jobLock('recovery'), lockTtlMs, async () => {
       await noticeRedisRestart(deps, recoveries)
       const isReconciliationDue = runs++ % runsPerReconciliation === 0
-      for (const recovery of recoveries) {
-        await recovery.finishAbandoned(env.RECOVERY_MIN_AGE_MS)
-        if (isReconciliationDue) await recovery.reconcile()
-      }
+      // Beside each other: what is the matter with one domain, or takes long, must not keep the others waiting.
+      const ends = await Promise.allSettled(
+        recoveries.map(async (recovery) => {
+          await recovery.finishAbandoned(env.RECOVERY_MIN_AGE_MS)
+          if (isReconciliationDue) await recovery.reconcile()
+        }),
+      )
+      for (const end of ends) if (end.status === 'rejected') warn(end.reason)
     })
   }
 
   async function loop(): Promise<void> {
     while (!stopping.signal.aborted) {
       // A store that is away fails the run, and the next one tries again.
-      await run().catch((error: unknown) => log.warn({ err: error }, 'recovery run failed'))
+      await run().catch(warn)
       await pause(env.RECOVERY_INTERVAL_MS, undefined, { signal: stopping.signal }).catch(() => undefined)
     }
   }
