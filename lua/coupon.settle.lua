@@ -7,7 +7,7 @@
 -- KEYS[3..] holder string  one a grant
 -- ARGV[1] holdersExpireAt  ms
 -- ARGV[2..] entryId, couponId, heldId   three a grant; heldId is the coupon that the user holds in Postgres, '' when
---                                      Postgres refused, 'back' when the grant never got there and is given back
+--                                      Postgres refused, 'back' when the grant never gets there and is given back
 --
 -- 0 SETTLED
 -- 1 DROPPED         Redis was stale: the next call finds NOT_LOADED

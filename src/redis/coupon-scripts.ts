@@ -7,7 +7,7 @@ export type CouponAdmission =
   | { outcome: 'ADMITTED'; entryId: string }
   | { outcome: 'ALREADY_ISSUED' | 'IN_PROGRESS'; couponId: string }
 
-/** In place of a coupon id: the grant never got to Postgres, and its unit is free again. */
+/** In place of a coupon id: the grant is not in Postgres and never will be, and its unit is free again. */
 export const givenBack = 'back'
 
 /** A grant as pending holds it. */
@@ -59,7 +59,7 @@ export function couponScripts({ run, runEach }: RunScript) {
 
     /**
      * Takes grants of one policy out of pending. `heldId` is the coupon that the user holds in Postgres, null when it
-     * refused, and `givenBack` when the grant never got there.
+     * refused, and `givenBack` when the grant never gets there.
      */
     async settleCoupons(
       policyId: number,

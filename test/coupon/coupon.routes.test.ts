@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { keys } from '../../src/redis/keys.ts'
 import { expectExact } from '../setup/coupon-invariants.ts'
 import { type Harness, newPolicy, startHarness, tally } from '../setup/harness.ts'
 
@@ -133,6 +134,29 @@ describe('POST /v1/coupon-policies/{policyId}/issue', () => {
     expect(tally([await harness.issue(late, 1)])).toEqual({ COUPON_ENDED: 1 })
     await expectExact(harness, early, 0)
     await expectExact(harness, late, 0)
+  })
+
+  it('[CPN-2] a grant dated past the end although admitted before it is given back, and nothing is loaded again', async () => {
+    const endsAt = Date.now() + 3_600_000
+    const policyId = await harness.policy({ issueEndsAt: new Date(endsAt).toISOString() })
+    // Ids only rise: with this one taken, Redis dates the next entry like it, whatever its clock was when it judged.
+    const pending = keys.couponPending(policyId)
+    const last = (await harness.redis.xadd(
+      pending,
+      `${endsAt}-0`,
+      'couponId',
+      'none',
+      'userId',
+      '0',
+    )) as string
+    await harness.redis.xdel(pending, last)
+    expect(tally([await harness.issue(policyId, 1)])).toEqual({ COUPON_ENDED: 1 })
+    expect(await harness.deps.scripts.inspectPolicy(policyId)).toMatchObject({
+      remaining: 10,
+      holdersLoaded: true,
+      pendingCouponIds: [],
+    })
+    await expectExact(harness, policyId, 0)
   })
 
   it('[ALL-3] 404 for a policy that does not exist, with all members of a problem', async () => {
