@@ -127,6 +127,8 @@ export async function supervise(
       members.set(name, successor)
       if (old) await end(old, true)
       log.info({ worker: name, pid: successor.worker.process.pid }, 'member replaced')
+      // Those who are there are being ended, and nobody would end one that is started now.
+      if (stop.aborted) break
     }
     isRolling = false
     log.info('rolling restart ended')
