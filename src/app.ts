@@ -65,7 +65,7 @@ export function buildApp(deps: Deps, isServing: () => boolean, domains: Domains 
   addBalanceRoutes(api, domains.balances, idempotency)
   addPopularRoutes(api, domains.rankings)
   addProductRoutes(api, domains.products, idempotency)
-  addCouponRoutes(api, domains, idempotency)
+  addCouponRoutes(api, domains.coupons, idempotency)
   addOrderRoutes(api, domains.orders, idempotency, access)
   addAuditRoutes(api, domains.audit)
   addWarmRoutes(api, domains.warm)

@@ -1,6 +1,5 @@
 import { type Audit, createAudit } from './audit/audit.ts'
 import { type Balances, createBalances } from './balance/balances.ts'
-import { type CreatePolicy, createPolicyCreation } from './coupon/coupon.create.ts'
 import { type Coupons, createCoupons } from './coupon/coupons.ts'
 import type { Deps } from './deps.ts'
 import { createOrders, type Orders } from './order/orders.ts'
@@ -28,7 +27,6 @@ export interface Recovery {
 export interface Domains {
   balances: Balances
   coupons: Coupons
-  createPolicy: CreatePolicy
   products: Products
   orders: Orders
   rankings: Rankings
@@ -58,7 +56,6 @@ export function createDomains(deps: Deps): Domains {
   return {
     balances,
     coupons,
-    createPolicy: createPolicyCreation({ ...deps, coupons }),
     products,
     orders,
     rankings,

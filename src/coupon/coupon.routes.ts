@@ -19,7 +19,7 @@ import {
 } from '../http/openapi.ts'
 import { pageOf, pageQuery, readCursor, timeInCursor, toPage } from '../http/paging.ts'
 import { problem } from '../http/problem.ts'
-import type { CreatedPolicy, CreatePolicy } from './coupon.create.ts'
+import type { CreatedPolicy } from './coupon.create.ts'
 import type { Coupon } from './coupon.ts'
 import type { Coupons } from './coupons.ts'
 
@@ -168,11 +168,7 @@ function withTexts(coupon: Coupon) {
 }
 
 /** Adds the routes of coupons and coupon policies. */
-export function addCouponRoutes(
-  api: Api,
-  { coupons, createPolicy: create }: { coupons: Coupons; createPolicy: CreatePolicy },
-  idempotency: Idempotency,
-): void {
+export function addCouponRoutes(api: Api, coupons: Coupons, idempotency: Idempotency): void {
   api.openapi(getPolicy, async (c) => {
     const policy = await coupons.findPolicy(c.req.valid('param').policyId)
     return 'refused' in policy ? problem(c, policy) : json(c, policy, 200)
@@ -205,7 +201,7 @@ export function addCouponRoutes(
     return idempotency.answer<CreatedPolicy>(c, {
       userId: operatorId,
       body,
-      run: (call) => create(body, call, c.env.requestId),
+      run: (call) => coupons.createPolicy(body, call, c.env.requestId),
       render: (created) => ({ status: 201, answer: JSON.stringify(created) }),
     })
   })

@@ -16,19 +16,6 @@ const policyColumns = {
   validDays: couponPolicies.validDays,
 }
 
-/** Inserts a policy and gives it with its id. */
-export async function insertPolicy(
-  db: Database,
-  policy: Omit<CouponPolicy, 'id'>,
-  now: Date,
-): Promise<CouponPolicy> {
-  const [row] = await db
-    .insert(couponPolicies)
-    .values({ ...policy, createdAt: now })
-    .returning(policyColumns)
-  return row as CouponPolicy
-}
-
 const insertPolicyRow = statement<
   Omit<CouponPolicy, 'id' | 'issueStartsAt' | 'issueEndsAt'> & Record<'startsAt' | 'endsAt' | 'at', string>,
   { id: number }
@@ -42,7 +29,7 @@ const insertPolicyRow = statement<
   returning id`)
 
 /** Inserts a policy inside `tx` and gives its id. */
-export async function writePolicy(
+export async function insertPolicy(
   tx: Transaction,
   { issueStartsAt, issueEndsAt, ...policy }: Omit<CouponPolicy, 'id'>,
   now: Date,

@@ -5,6 +5,7 @@ import { givenBack } from '../redis/coupon-scripts.ts'
 import { keys } from '../redis/keys.ts'
 import { createObservedCommit } from '../telemetry/observed-commit.ts'
 import { commitAdmitted } from './coupon.admitted.ts'
+import { createPolicyCreation } from './coupon.create.ts'
 import { commitGrants, type GrantOutcome, type PolicyGrant } from './coupon.grant.ts'
 import { createIssue, heldAfter, patienceMs, settleGrants } from './coupon.issue.ts'
 import { createPolicyLoader } from './coupon.load.ts'
@@ -17,8 +18,8 @@ export type Coupons = ReturnType<typeof createCoupons>
 
 /** The coupon domain: everything that routes, worker and scripts do with coupons. */
 export function createCoupons(deps: Deps) {
-  const { db, redis, scripts, transactions, trusting, log, now, tracing } = deps
-  const policies = createPolicies(db, now)
+  const { db, redis, scripts, transactions, trusting, now, tracing } = deps
+  const policies = createPolicies(db)
   const loader = createPolicyLoader(deps)
 
   const commit = createObservedCommit<PolicyGrant, GrantOutcome>(
@@ -54,19 +55,6 @@ export function createCoupons(deps: Deps) {
       settled.push({ grant, heldId, holdersExpireAt: policy ? holdersExpireAt(policy) : 0 })
     }
     await settleGrants(scripts, settled)
-  }
-
-  /** Creates a policy and makes it ready in Redis, so that its first buyer does not wait for that. */
-  async function createPolicy(
-    input: Omit<CouponPolicy, 'id'>,
-  ): Promise<CouponPolicy & { remainingQuantity: number }> {
-    const policy = await policies.create(input)
-    if (!isArchived(policy, now())) {
-      await loader
-        .load(policy)
-        .catch((error: unknown) => log.warn({ err: error, policyId: policy.id }, 'new policy not loaded yet'))
-    }
-    return { ...policy, remainingQuantity: policy.totalQuantity }
   }
 
   /**
@@ -118,7 +106,7 @@ export function createCoupons(deps: Deps) {
 
   return {
     issue: (policyId: number, userId: number) => tracing.span('coupon', () => issue(policyId, userId)),
-    createPolicy,
+    createPolicy: createPolicyCreation({ ...deps, policies, loader }),
     findPolicy,
     listForUser,
     cancel,

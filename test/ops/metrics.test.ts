@@ -107,8 +107,8 @@ describe('after known traffic', () => {
   it('transactions, stores, pending entries and the outbox are told', () => {
     expect(
       scraped.value('seonchak_postgres_transaction_duration_seconds_count', { outcome: 'committed' }),
-    ).toBe(7)
-    expect(scraped.value('seonchak_postgres_lane_wait_seconds_count')).toBe(7)
+    ).toBe(9)
+    expect(scraped.value('seonchak_postgres_lane_wait_seconds_count')).toBe(9)
     for (const store of ['redis', 'postgres']) {
       expect(scraped.value('seonchak_up', { store })).toBe(1)
       expect(scraped.value('seonchak_store_latency_seconds', { store })).toBeGreaterThan(0)
