@@ -3,6 +3,7 @@ import type { GroupCommit } from '../commit/group-commit.ts'
 import type { Database } from '../db/client.ts'
 import { Overloaded, type Refusal, refuse, Unavailable } from '../errors.ts'
 import { givenBack } from '../redis/coupon-scripts.ts'
+import { maxClockDifferenceMs } from '../redis/pending.ts'
 import type { Scripts } from '../redis/scripts.ts'
 import type { Tracing } from '../telemetry/tracing.ts'
 import type { GrantOutcome, PolicyGrant } from './coupon.grant.ts'
@@ -25,8 +26,6 @@ export type CouponCommit = GroupCommit<PolicyGrant, GrantOutcome>
 
 /** How long a call waits for a policy to be loaded, or for a grant of the same user to be committed, ms. */
 export const patienceMs = 3000
-/** A policy that starts later than this is refused without asking Redis, ms. */
-const maxClockDifferenceMs = 1000
 /** First and longest pause between two looks at a grant of the same user that is under way, ms. */
 const firstPauseMs = 2
 const longestPauseMs = 100
@@ -55,7 +54,7 @@ export function createIssue(deps: {
     const policy = policies.known(policyId) ?? (await policies.find(policyId))
     if (!policy) return refuse('COUPON_POLICY_NOT_FOUND')
     if (isArchived(policy, now())) return issueFromArchive(policyId, userId)
-    // Redis has the clock that decides; what its clock and this one can differ by is left to it.
+    // Redis has the clock that decides: of a policy that may have started by it, it is asked.
     if (policy.issueStartsAt.getTime() - now() > maxClockDifferenceMs) return refuse('COUPON_NOT_STARTED')
 
     // The place comes before admission: what Redis has admitted always finds room in the commit.

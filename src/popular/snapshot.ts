@@ -1,11 +1,12 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Deps } from '../deps.ts'
 import { keys } from '../redis/keys.ts'
+import { madeAtMs, maxClockDifferenceMs } from '../redis/pending.ts'
 import type { Sale } from '../redis/sales-scripts.ts'
 import { findMissingDates, findSnapshot, insertSnapshot, readSales } from './popular.sql.ts'
 import { addDays, midnightOf, places, rank, seoulDate, windowUpTo } from './popular.ts'
 
-/** How long the job waits for orders from before midnight to be settled, ms. */
+/** How long the job waits for orders from before midnight to be settled, and for Redis to pass midnight, ms. */
 const settleWaitMs = 30_000
 const betweenLooksMs = 50
 /** Midnights that a run looks back to, and so the most that it catches up. */
@@ -23,7 +24,7 @@ export function createSnapshots(
     topOfShard(shard: number, dates: string[]): Promise<Sale[]>
   },
 ) {
-  const { db, patientDb, redis, now, log, shards, topOfShard } = deps
+  const { db, patientDb, scripts, now, log, shards, topOfShard } = deps
 
   /** Takes the snapshot of a date, unless there is one. Gives whether it took it. */
   async function take(date: string, signal?: AbortSignal): Promise<boolean> {
@@ -39,16 +40,24 @@ export function createSnapshots(
     return isNew
   }
 
-  /** An order from before midnight may be committed after it: waits until none is pending. */
+  /**
+   * An order from before midnight may be committed after it: waits until none is pending. Orders are dated by the clock
+   * of their process, and their entries by that of Redis: what was reserved before midnight by the one may be dated a
+   * little later by the other, and none comes any more once Redis has passed that.
+   */
   async function untilSettled(midnight: number, signal: AbortSignal | undefined): Promise<void> {
+    const until = midnight + maxClockDifferenceMs
     const giveUpAt = performance.now() + settleWaitMs
     for (;;) {
-      const waiting = await Promise.all(
-        shards.map((shard) => redis.xrange(keys.stockPending(shard), '-', midnight - 1, 'COUNT', 1)),
+      const looks = await Promise.all(
+        shards.map((shard) => scripts.lookAtPending(keys.stockPending(shard), 0, 1)),
       )
-      if (waiting.every((entries) => entries.length === 0)) return
+      const isSettled = looks.every(
+        ({ nowMs, entries }) => nowMs >= until && entries.every(([entryId]) => madeAtMs(entryId) >= until),
+      )
+      if (isSettled) return
       if (performance.now() > giveUpAt) {
-        log.warn({ midnight: new Date(midnight) }, 'orders from before midnight are still pending')
+        log.warn({ midnight: new Date(midnight) }, 'orders from before midnight may still be pending')
         return
       }
       await pause(betweenLooksMs, undefined, { ...(signal ? { signal } : {}) })

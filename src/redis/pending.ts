@@ -1,5 +1,8 @@
 import type { Scripts } from './scripts.ts'
 
+/** What the clock of Redis, by which entries are dated, and that of a process can differ by, ms. */
+export const maxClockDifferenceMs = 1000
+
 /** What waits in pending streams. */
 export interface PendingStreams {
   entries: number

@@ -301,22 +301,37 @@ describe('the midnight snapshot', () => {
     await watched.stop()
   })
 
-  it('[PRD-7] waits for an order from before midnight that is not settled yet', async () => {
+  it('[PRD-7] waits for an order from before midnight that is not settled yet, also if Redis dates it later', async () => {
     const [id] = (await products(1)) as [number]
     await sell(id, 1)
-    // Redis dates it by the clock of the real world; the midnight in question is later than that.
-    now = midnightOf('2100-01-01')
+    now = midnightOf('2026-05-11')
+    // A stream of its own: ids only rise, and Redis has the clock of the real world.
+    await harness.redis.del(keys.stockPending(0))
     const entryId = (await harness.redis.xadd(
       keys.stockPending(0),
-      ...['*', 'kind', 'restock', 'id', randomUUIDv7(), 'orderId', ''],
+      ...[`${now + 999}-0`, 'kind', 'restock', 'id', randomUUIDv7(), 'orderId', ''],
     )) as string
-    const run = harness.rankings.takeSnapshot('2100-01-01')
-    for (let look = 0; look < 50; look++) {
-      expect((await harness.sql`select 1 from popular_snapshots`).length).toBe(0)
-    }
+    const run = harness.rankings.takeSnapshot('2026-05-11')
+    await expectNoneYet()
     await harness.redis.xdel(keys.stockPending(0), entryId)
-    expect(await run).toMatchObject({ date: '2100-01-01', items: [] })
+    expect(await run).toMatchObject({ date: '2026-05-11', items: [{ productId: id, soldQuantity: 1 }] })
   })
+
+  it('[PRD-7] waits until midnight has passed by the clock of Redis too, which dates what is reserved', async () => {
+    await harness.sql`insert into popular_snapshots (date, taken_at) values ('2099-12-31', now())`
+    now = midnightOf('2100-01-01')
+    const stop = new AbortController()
+    const run = harness.rankings.catchUp(stop.signal)
+    await expectNoneYet()
+    stop.abort()
+    await expect(run).rejects.toThrow('aborted')
+  })
+
+  async function expectNoneYet(): Promise<void> {
+    for (let look = 0; look < 300; look++) {
+      expect((await harness.sql`select 1 from popular_snapshots where date <> '2099-12-31'`).length).toBe(0)
+    }
+  }
 
   it('[PRD-7, ALL-3] the admin route takes one date, not after today; others are not found', async () => {
     const [id] = (await products(1)) as [number]
