@@ -4,7 +4,7 @@ import { idempotencyKeys } from './schema/index.ts'
 import { statement } from './statement.ts'
 import type { Transaction } from './transactions.ts'
 
-/** What identifies a call with an Idempotency-Key: the user, the route (method and path) and the key (api.md). */
+/** What identifies a call with an Idempotency-Key: the user, the route (method and path) and the key. */
 export interface CallId {
   userId: number
   route: string

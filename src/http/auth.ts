@@ -8,7 +8,7 @@ import type { VerifyToken } from './tokens.ts'
 /** Looks at who calls. Gives the refusal, or nothing where the caller may pass. */
 export type Guard = (c: Context<HttpEnv>) => Response | undefined | Promise<Response | undefined>
 
-/** Lets only holders of the admin token pass; without a token configured, nobody (api.md, Authorization). */
+/** Lets only holders of the admin token pass; without a token configured, nobody. */
 export function adminOnly(adminToken: string | undefined): Guard {
   const expected = adminToken === undefined ? undefined : digest(adminToken)
   return function adminOnly(c) {

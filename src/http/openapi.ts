@@ -113,7 +113,7 @@ export function problemResponses<Code extends ProblemCode>(...codes: Code[]) {
   ) as unknown as ProblemResponses<All>
 }
 
-/** What a code adds to its problem document (api.md). */
+/** What a code adds to its problem document. */
 function membersOf(code: ProblemCode) {
   const units = z.int().nonnegative()
   switch (code) {

@@ -4,7 +4,7 @@ import type { Answer } from '../db/idempotency.ts'
 import { Overloaded, type ProblemCode, problems, type Refusal, refuse } from '../errors.ts'
 import { type HttpEnv, respond } from './frame.ts'
 
-/** A problem document (RFC 9457) as api.md defines it; `extra` members of a code stand beside these. */
+/** A problem document (RFC 9457), as the OpenAPI document tells of it; `extra` members of a code stand beside these. */
 export interface Problem<Code extends ProblemCode = ProblemCode> {
   type: string
   title: string

@@ -24,7 +24,7 @@ const verification = { exp: true, nbf: true, iat: false }
 /** Gives the user that a token stands for, or undefined when it is not valid. @throws Unavailable without keys */
 export type VerifyToken = (token: string) => Promise<number | undefined>
 
-/** Makes the check of user tokens, or nothing where the gateway in front is trusted with it (api.md, Authorization). */
+/** Makes the check of user tokens, or nothing where the gateway in front is trusted with it. */
 export function createVerifyToken(
   env: Pick<Env, 'AUTH_JWT_SECRET' | 'AUTH_JWKS_URL'>,
   log: Logger,
