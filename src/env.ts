@@ -13,13 +13,14 @@ const whole = (min: number, max: number) =>
     .transform(Number)
     .pipe(z.number().min(min).max(max))
 const url = (...protocols: string[]) =>
-  z
-    .string()
-    .refine((text) => URL.canParse(text) && protocols.includes(new URL(text).protocol), {
-      error: `must be a URL that starts with ${protocols.map((protocol) => `${protocol}//`).join(' or ')}`,
-      abort: true,
-    })
-    .refine((text) => isLoginReadable(new URL(text)), { error: unreadableLogin })
+  // One look for both faults: with `abort`, none between settings would be told any more.
+  z.string().superRefine((text, context) => {
+    const parsed = URL.canParse(text) ? new URL(text) : undefined
+    if (parsed === undefined || !protocols.includes(parsed.protocol)) {
+      const starts = protocols.map((protocol) => `${protocol}//`).join(' or ')
+      context.addIssue({ code: 'custom', message: `must be a URL that starts with ${starts}` })
+    } else if (!isLoginReadable(parsed)) context.addIssue({ code: 'custom', message: unreadableLogin })
+  })
 /** `https://shop.example` as browsers send it: no path, no slash at the end. */
 const origin = z
   .string()
