@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, i
 import { openDatabase } from '../../src/db/client.ts'
 import { isDatabaseUnavailable } from '../../src/db/failure.ts'
 import { createDatabase, until } from '../setup/harness.ts'
-import { openProxy } from './postgres-proxy.ts'
+import { openProxy } from '../setup/store-proxy.ts'
 
 type OpenDatabase = ReturnType<typeof openDatabase>
 

@@ -4,7 +4,7 @@ import postgres, { type Sql } from 'postgres'
 import { afterEach, beforeEach, describe, expect, inject, it } from 'vitest'
 import { type Listener, openListener } from '../../src/db/listener.ts'
 import { createDatabase, until } from '../setup/harness.ts'
-import { openProxy } from './postgres-proxy.ts'
+import { openProxy } from '../setup/store-proxy.ts'
 
 const applicationName = 'seonchak listener under test'
 

@@ -7,8 +7,8 @@ import { classifyFailure, isDatabaseUnavailable, NotCommitted } from '../../src/
 import { statement } from '../../src/db/statement.ts'
 import { openTransactions, type Transactions, type TransactionsSettings } from '../../src/db/transactions.ts'
 import { Unavailable } from '../../src/errors.ts'
+import { type Cut, openProxy } from '../setup/store-proxy.ts'
 import { insertEntry, insertEntryToo, lockEntry, openEntries, whereAmI } from './entries.ts'
-import { type Cut, openProxy } from './postgres-proxy.ts'
 
 /** Has this transaction wait for a lock for a tenth of a second at most. */
 const shortPatience = statement<Record<string, never>, never>(

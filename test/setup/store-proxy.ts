@@ -11,11 +11,12 @@ export interface Cut {
 }
 
 /**
- * A network between the client and Postgres that loses connections at an exact point. The bytes that trigger a cut are
- * not passed on.
+ * A network between a client and Postgres or Redis that loses or forgets connections: at an exact point, or all that are
+ * up. The bytes that trigger a cut are not passed on.
  */
-export async function openProxy(databaseUrl: string) {
-  const target = new URL(databaseUrl)
+export async function openProxy(storeUrl: string) {
+  const target = new URL(storeUrl)
+  const port = Number(target.port || (target.protocol.startsWith('redis') ? 6379 : 5432))
   const sockets = new Set<Socket>()
   const sent: string[] = []
   let cut: Cut | undefined
@@ -25,7 +26,7 @@ export async function openProxy(databaseUrl: string) {
 
   const server = createServer((client) => {
     const number = sent.push('') - 1
-    const upstream = connect(Number(target.port || 5432), target.hostname)
+    const upstream = connect(port, target.hostname)
 
     function pass(from: Cut['from'], to: Socket, bytes: Buffer): void {
       const text = bytes.toString('latin1')
@@ -55,7 +56,7 @@ export async function openProxy(databaseUrl: string) {
   })
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
-  const url = new URL(databaseUrl)
+  const url = new URL(storeUrl)
   url.hostname = '127.0.0.1'
   url.port = String((server.address() as AddressInfo).port)
 
