@@ -47,13 +47,20 @@ function textOf(c: Context<HttpEnv>): Promise<string | Response> {
   if (!incoming) return c.req.raw.arrayBuffer().then((bytes) => decode(c, bytes))
   return new Promise((resolve) => {
     let body: Buffer | undefined
-    const breakOff = () => resolve(brokenOff(c))
+    let hasEnded = false
+    // Every message is closed in the end, and a refusal made for those that had ended cost each write 1.5 µs.
+    const breakOff = () => {
+      if (!hasEnded) resolve(brokenOff(c))
+    }
     // It may have gone while its token was looked at; nothing is told of that any more.
     if (incoming.destroyed) return breakOff()
     incoming.on('data', (chunk: Buffer) => {
       body = body ? Buffer.concat([body, chunk]) : chunk
     })
-    incoming.on('end', () => resolve(body ? decode(c, body) : ''))
+    incoming.on('end', () => {
+      hasEnded = true
+      resolve(body ? decode(c, body) : '')
+    })
     incoming.on('error', breakOff)
     incoming.on('close', breakOff)
   })
