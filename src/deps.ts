@@ -5,6 +5,7 @@ import { openDatabase } from './db/client.ts'
 import { openTransactions } from './db/transactions.ts'
 import { createTrusting } from './db/trusting.ts'
 import type { Env } from './env.ts'
+import { createRequestIds } from './http/request-id.ts'
 import { createLog } from './log.ts'
 import { openRedis } from './redis/client.ts'
 import { createLocks } from './redis/lock.ts'
@@ -40,6 +41,7 @@ export interface Ambient {
 export function openDeps(env: Env, ambient: Ambient = {}) {
   const log = ambient.log ?? createLog(env.LOG_LEVEL)
   const random = ambient.random ?? Math.random
+  const newId = ambient.newId ?? randomUUIDv7
   const metrics = createMetrics()
   const sources = readScripts()
   const redis = openRedis({
@@ -79,7 +81,8 @@ export function openDeps(env: Env, ambient: Ambient = {}) {
     metrics,
     tracing: ambient.tracing ?? tracingOff,
     now: ambient.now ?? Date.now,
-    newId: ambient.newId ?? randomUUIDv7,
+    newId,
+    newRequestId: createRequestIds(newId),
     random,
     trusting: createTrusting(env.COMMIT_MAX_BATCH),
     /** what all group commits have in common */

@@ -39,7 +39,7 @@ export async function runService(env: Env, stop: AbortSignal, membership?: Membe
   const isListening = !membership || env.ROLES.includes('api')
   const app = buildApp(deps, () => isServing, env.ROLES.includes('api') ? domains : undefined)
   const entrance = createEntrance(app, deps)
-  const server = createHttpServer(entrance, deps.newId)
+  const server = createHttpServer(entrance, deps.newRequestId)
   const drain = createDrain(server)
 
   try {

@@ -5,6 +5,7 @@ import type { JSONParsed } from 'hono/utils/types'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { safeHeaders, withSafeHeaders } from './headers.ts'
 import type { Api } from './openapi.ts'
+import { requestIdOf } from './request-id.ts'
 
 /** What a request carries on its way. */
 export interface HttpEnv {
@@ -29,8 +30,6 @@ interface RequestState {
   isCounted: boolean
 }
 
-const safeId = /^[\w.:=+/@~-]{1,128}$/
-
 /**
  * Puts the frame around an application that every request goes through: it gets an id (the caller's `X-Request-Id` when
  * it is safe to log and echo, else a new one), it is counted and timed, and its answer has the headers that every answer
@@ -41,7 +40,7 @@ const safeId = /^[\w.:=+/@~-]{1,128}$/
  */
 export function frame(
   api: Pick<Api, 'fetch'>,
-  { newId, metrics }: { newId(): string; metrics: Metrics },
+  { newRequestId, metrics }: { newRequestId(): string; metrics: Metrics },
 ): void {
   const answer = api.fetch
   const finish = (request: Request, state: RequestState, startedAt: number, response: Response): Response => {
@@ -58,7 +57,7 @@ export function frame(
     const given = incoming ? incoming.headers['x-request-id'] : request.headers.get('x-request-id')
     const state: RequestState = {
       incoming,
-      requestId: requestIdOf(given, newId),
+      requestId: requestIdOf(given, newRequestId),
       route: 'unmatched',
       isFramed: false,
       problemCode: '',
@@ -71,11 +70,6 @@ export function frame(
       ? response.then((made) => finish(request, state, startedAt, made))
       : finish(request, state, startedAt, response)
   }
-}
-
-/** The id of a request: that of the caller when it is safe to log and echo, else a new one. */
-export function requestIdOf(given: string | string[] | null | undefined, newId: () => string): string {
-  return typeof given === 'string' && safeId.test(given) ? given : newId()
 }
 
 /** A header of a request that is not made of a list. Asked of the server's own message, where there is one, it is cheap. */

@@ -1,9 +1,9 @@
 import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import { refuse } from '../errors.ts'
-import { requestIdOf } from './frame.ts'
 import { withSafeHeaders } from './headers.ts'
 import { problemText, problemType } from './problem.ts'
+import { requestIdOf } from './request-id.ts'
 
 /** What is wrong with bytes that are no request, by the code of Node's error. */
 const faults: Record<string, string> = {
@@ -20,9 +20,9 @@ export interface Malformed {
 }
 
 /** Makes the answers to what never becomes a request of the application. */
-export function createMalformed(newId: () => string): Malformed {
+export function createMalformed(newRequestId: () => string): Malformed {
   function answerTo(incoming: IncomingMessage | undefined, message: string) {
-    const requestId = requestIdOf(incoming?.headers['x-request-id'], newId)
+    const requestId = requestIdOf(incoming?.headers['x-request-id'], newRequestId)
     const refusal = refuse('VALIDATION_FAILED', undefined, { errors: [{ path: '', message }] })
     const { status, answer } = problemText(refusal, incoming?.url?.split('?')[0] ?? '', requestId)
     const headers = {

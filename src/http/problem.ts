@@ -48,9 +48,13 @@ export function problemText(
   instance: string,
   requestId: string,
 ): Answer {
-  const head = detail === undefined ? plainHeads[refused] : heads[refused]
-  const rest = { detail, instance, requestId, ...extra }
-  return { status: problems[refused].status, answer: `${head},${JSON.stringify(rest).slice(1)}` }
+  const head =
+    detail === undefined ? plainHeads[refused] : `${heads[refused]},"detail":${JSON.stringify(detail)}`
+  // What a request id may hold needs no escape.
+  const told = `${head},"instance":${JSON.stringify(instance)},"requestId":"${requestId}"`
+  const more = extra === undefined ? '{}' : JSON.stringify(extra)
+  const answer = more === '{}' ? `${told}}` : `${told},${more.slice(1)}`
+  return { status: problems[refused].status, answer }
 }
 
 /** The media type of problem documents. */

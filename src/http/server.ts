@@ -10,8 +10,8 @@ const hostname = 'localhost'
  * Makes the HTTP server of an application; it does not listen yet. Its limits are against clients that are slow, on
  * purpose or not: bodies are 64 KiB at most, so who needs longer than this to send one only holds a connection.
  */
-export function createHttpServer(api: Pick<Api, 'fetch'>, newId: () => string): Server {
-  const { turnAway, onClientError } = createMalformed(newId)
+export function createHttpServer(api: Pick<Api, 'fetch'>, newRequestId: () => string): Server {
+  const { turnAway, onClientError } = createMalformed(newRequestId)
   // Two variables and no object, which each request would have to make.
   let askedLast: IncomingMessage
   let answeredLast: ServerResponse

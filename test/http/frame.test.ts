@@ -7,6 +7,7 @@ import { adminToken, type Harness, startHarness } from '../setup/harness.ts'
 
 const secret = 'secret: 10.0.0.7 refused user shop_admin'
 const logged: string[] = []
+const madeId = /^made-id-[a-z\d]+$/
 let harness: Harness
 
 beforeAll(async () => {
@@ -35,7 +36,7 @@ describe('what no route takes', () => {
       code: 'NOT_FOUND',
       detail: 'There is no such route',
       instance: '/v1/nothing',
-      requestId: 'made-id',
+      requestId: expect.stringMatching(madeId),
     })
   })
 
@@ -95,7 +96,14 @@ describe('X-Request-Id', () => {
     '%0a',
   ])('is made anew when the one given is not safe: %j', async (id) => {
     const found = await harness.call('GET', '/livez', undefined, { 'X-Request-Id': id })
-    expect(found.headers.get('x-request-id')).toBe('made-id')
+    expect(found.headers.get('x-request-id')).toMatch(madeId)
+  })
+
+  it('is another for each request that brings none', async () => {
+    const ids = await Promise.all(
+      Array.from({ length: 100 }, async () => (await harness.get('/livez')).headers.get('x-request-id')),
+    )
+    expect(new Set(ids).size).toBe(100)
   })
 
   it.each([
@@ -208,8 +216,8 @@ describe('HEAD', () => {
     'on %s answers like GET, without the body',
     async (path) => {
       const [get, head] = [
-        await harness.app.request(path),
-        await harness.app.request(path, { method: 'HEAD' }),
+        await harness.app.request(path, { headers: { 'X-Request-Id': 'mine' } }),
+        await harness.app.request(path, { method: 'HEAD', headers: { 'X-Request-Id': 'mine' } }),
       ]
       expect(head.status).toBe(200)
       expect(await head.text()).toBe('')
@@ -234,12 +242,12 @@ describe('what was thrown', () => {
       code,
       detail: title,
       instance: path,
-      requestId: 'made-id',
+      requestId: expect.stringMatching(madeId),
     })
     expect(logged).toHaveLength(1)
     expect(JSON.parse(logged[0] ?? '')).toMatchObject({
       err: { message: secret, stack: expect.stringContaining('frame.test.ts') },
-      requestId: 'made-id',
+      requestId: expect.stringMatching(madeId),
       method: 'GET',
       path,
     })
