@@ -16,7 +16,7 @@ const WARM_UP_MS = 1000
  */
 const NEW_WARM_UP_FACTOR = 2
 /** More orders a second than two cores can commit. */
-const MOST_ORDERS_PER_S = 8000
+const MOST_ORDERS_PER_S = 12_000
 
 export type TargetResult = {
   target: string
