@@ -47,13 +47,15 @@ async function issuing(bench: Bench, issued: number, notes: Record<string, numbe
   if (issued > 0) {
     notes[`Redis bytes per coupon, ${count(issued)} issued`] = ((await usedMemory(redis)) - before) / issued
   }
-  await settleRedis(redis)
   let runs = 0
   return {
     name: `issue, ${count(issued)} issued`,
     stack,
     expects: ['201'],
-    traffic: async () => ({ kind: 'issue', policyId, firstUser: NEW_USERS + USERS_OF_A_RUN * runs++ }),
+    async traffic() {
+      await settleRedis(redis)
+      return { kind: 'issue', policyId, firstUser: NEW_USERS + USERS_OF_A_RUN * runs++ }
+    },
   }
 }
 
