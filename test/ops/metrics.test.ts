@@ -198,7 +198,7 @@ describe('the dashboard and the alert rules', () => {
     for (const name of names) expect(scraped.names, name).toContain(name)
 
     // Of Prometheus, and of a service of several processes (src/telemetry/merge.ts).
-    const known = new Set(['le', 'instance', 'worker'])
+    const known = new Set(['le', 'instance', 'job', 'worker'])
     for (const { name, labels } of scraped.samples) {
       if (names.includes(name)) for (const label of Object.keys(labels)) known.add(label)
     }
