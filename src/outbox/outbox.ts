@@ -2,14 +2,7 @@ import { sql } from 'drizzle-orm'
 import { openListener } from '../db/listener.ts'
 import { openTransactions } from '../db/transactions.ts'
 import type { Deps } from '../deps.ts'
-import {
-  type Backlog,
-  countUndelivered,
-  type Lag,
-  readBacklog,
-  readLag,
-  type Undelivered,
-} from './backlog.ts'
+import { countUndelivered, type Lag, readLag, type Undelivered } from './backlog.ts'
 import { createNotifier, eventsChannel } from './notifier.ts'
 import { createPlatform } from './platform.ts'
 import { type RelayStats, startRelay } from './relay.ts'
@@ -29,8 +22,6 @@ export interface Outbox {
   startRelay(): void
   /** Of the relay of this process, if it runs one. */
   stats(): RelayStats | undefined
-  /** What has not reached the platform yet, of all processes. */
-  backlog(): Promise<Backlog>
   /** How far the platform lags behind; soon told, however much waits. */
   lag(): Promise<Lag>
   /** How many events wait, 100,000 at most. */
@@ -105,7 +96,6 @@ export function createOutbox(deps: Deps): Outbox {
       log.info({ platform: new URL(env.DATA_PLATFORM_URL).host }, 'outbox relay runs')
     },
     stats: () => running?.stats(),
-    backlog: () => readBacklog(db, now()),
     lag: () => readLag(db, now()),
     undelivered: () => countUndelivered(db, mostCounted),
     async stop() {

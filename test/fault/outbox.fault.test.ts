@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { pickPort } from '../../scripts/embedded/port.ts'
 import { type FakeDataPlatform, startFakeDataPlatform } from '../../scripts/fake-data-platform.ts'
+import { readBacklog } from '../../src/outbox/backlog.ts'
 import { createDatabase, type Harness, startHarness, tally, until } from '../setup/harness.ts'
 import { expectConsistent } from '../setup/order-invariants.ts'
 import { buyers, chargeUsers, expectAllArrived, untilDelivered } from '../setup/outbox.ts'
@@ -79,7 +80,7 @@ describe(`during ${orderCount} orders the platform`, () => {
       const away = await placeOrders()
       // Every order has its answer, and not one event was acknowledged: none can have waited for that.
       expect(await acknowledged()).toBe(0)
-      expect(await harness.outbox.backlog()).toMatchObject({
+      expect(await readBacklog(harness.deps.db, Date.now())).toMatchObject({
         pending: ((200 + orderCount) * 11) / 10,
         parked: 0,
       })
