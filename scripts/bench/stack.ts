@@ -56,11 +56,13 @@ export async function startStores(log: (line: string) => void): Promise<Stores> 
 
 /** Starts the bare handler. */
 export async function startBare({ logDir, signal }: Omit<Surroundings, 'stores'>): Promise<Stack> {
-  const server = await launch('The bare handler', join(import.meta.dirname, 'bare.ts'), process.env, {
-    logFile: join(logDir, 'bare.log'),
-    signal,
-  })
-  return { ...server, data: undefined }
+  const { pid, baseUrl, stop } = await launch(
+    'The bare handler',
+    join(import.meta.dirname, 'bare.ts'),
+    process.env,
+    { logFile: join(logDir, 'bare.log'), signal },
+  )
+  return { pid, baseUrl, stop, data: undefined }
 }
 
 /** Starts a server on a free port; another program may take that one first, and then it is tried with another. */
@@ -69,7 +71,7 @@ async function launch(
   entry: string,
   env: NodeJS.ProcessEnv,
   { logFile, signal }: { logFile: string; signal: AbortSignal },
-): Promise<Pick<Stack, 'pid' | 'baseUrl' | 'stop'>> {
+): Promise<Pick<Stack, 'pid' | 'baseUrl' | 'stop'> & { tail(): string }> {
   for (let tried = 1; ; tried++) {
     const port = await pickPort()
     const baseUrl = `http://127.0.0.1:${port}`
@@ -84,7 +86,8 @@ async function launch(
         onSpawn: () => undefined,
         signal,
       })
-      return { pid: server.pid, baseUrl, stop: () => server.end('SIGTERM', STOP_MS) }
+      const stop = () => server.end('SIGTERM', STOP_MS)
+      return { pid: server.pid, baseUrl, tail: () => server.tail(), stop }
     } catch (error) {
       const isTaken = /Port \d+ is taken|EADDRINUSE/.test(plainMessage(error))
       if (!isTaken || tried === TRIES) throw error
@@ -129,7 +132,8 @@ export async function startStack(
     const logFile = join(logDir, `${name}.log`)
     const service = await launch('The service', join(ROOT, 'src/main.ts'), env, { logFile, signal })
     const { pid, baseUrl } = service
-    const call = <Answer>(path: string, body: object) => callAdmin<Answer>(baseUrl, adminToken, path, body)
+    const call = <Answer>(path: string, body: object) =>
+      callAdmin<Answer>({ baseUrl, adminToken, path, body, logs: { service, ...stores } })
     return {
       pid,
       baseUrl,
@@ -157,19 +161,26 @@ function withPath(url: string, path: string): string {
   return changed.href
 }
 
-async function callAdmin<Answer>(
-  baseUrl: string,
-  token: string,
-  path: string,
-  body: object,
-): Promise<Answer> {
+/** @throws Error with the answer that is not 2xx and the ends of the logs, which are gone after the run */
+async function callAdmin<Answer>(options: {
+  baseUrl: string
+  adminToken: string
+  path: string
+  body: object
+  logs: { service: { tail(): string }; redis: PrivateStore; postgres: PrivateStore }
+}): Promise<Answer> {
+  const { baseUrl, adminToken, path, body, logs } = options
   const response = await fetch(baseUrl + path, {
     method: 'POST',
-    headers: { 'content-type': 'application/json', authorization: `Bearer ${token}` },
+    headers: { 'content-type': 'application/json', authorization: `Bearer ${adminToken}` },
     body: JSON.stringify(body),
     signal: AbortSignal.timeout(ADMIN_MS),
   })
   const text = await response.text()
   if (response.ok) return JSON.parse(text) as Answer
-  throw new Error(`${path} answered ${response.status}: ${text.slice(0, 300)}`)
+  const { service, redis, postgres } = logs
+  const ends = Object.entries({ service, redis, postgres }).map(
+    ([name, { tail }]) => `the log of ${name} ends:\n${tail()}`,
+  )
+  throw new Error([`${path} answered ${response.status}: ${text.slice(0, 300)}`, ...ends].join('\n'))
 }

@@ -23,6 +23,8 @@ export type PrivateStore = {
   kill(): Promise<void>
   /** Starts it again on the same port and data, after stopping it when it runs. Resolves when it answers. */
   restart(): Promise<void>
+  /** The last lines of its log; empty while it is stopped. */
+  tail(): string
   /** Stops it and deletes its data. Happens by itself when the process ends without it. */
   remove(): Promise<void>
 }
@@ -32,6 +34,7 @@ type Server = {
   version: string
   pid: number
   port: number
+  tail(): string
   stop(): Promise<void>
   kill(): Promise<void>
 }
@@ -114,6 +117,7 @@ async function runPrivately(
       stop: () => end('stop'),
       kill: () => end('kill'),
       restart,
+      tail: () => server?.tail() ?? '',
       remove,
     }
   } catch (error) {
