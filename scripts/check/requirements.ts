@@ -1,13 +1,5 @@
-import {
-  closing,
-  DOMAINS,
-  indexes,
-  lineAt,
-  type Rule,
-  type SourceFile,
-  split,
-  type Violation,
-} from './source.ts'
+import { DOMAINS, lineAt, type Rule, type SourceFile, type Violation } from './source.ts'
+import { idsOf, titlesOf } from './titles.ts'
 
 const COUNTS = { BAL: 7, PRD: 7, CPN: 8, ORD: 7, ALL: 4 }
 const IDS = new Set(
@@ -17,28 +9,6 @@ const IDS = new Set(
 )
 const FOLDERS = [...DOMAINS, 'race', 'fault', 'model', 'contract']
 const MAP = 'docs/requirements.md'
-
-type Title = { text: string; index: number }
-
-/** The literal titles of it(…), test(…), it.each(…)(…) and the like. */
-function titlesOf({ text }: SourceFile): Title[] {
-  const { code, comment } = split(text)
-  return indexes(code, /(?<![\w.$])(?:it|test)(?:\.\w+)*\s*[(`]/g).flatMap((index) => {
-    let open = index + (code.slice(index).match(/[(`]/)?.index ?? 0)
-    if (/\.(?:each|for|skipIf|runIf)\s*$/.test(code.slice(index, open))) {
-      const end = code[open] === '(' ? closing(code, open) : code.indexOf('`', open + 1)
-      open = end + 1 + (code.slice(end + 1).match(/^\s*/)?.[0].length ?? 0)
-      if (code[open] !== '(') return []
-    }
-    let start = open + 1
-    while (start < text.length && (/\s/.test(text[start] ?? '') || comment[start] !== ' ')) start++
-    const quote = text[start] ?? ''
-    if (!`'"\``.includes(quote)) return []
-    return [{ text: text.slice(start + 1, code.indexOf(quote, start + 1)), index }]
-  })
-}
-
-const idsOf = (title: string) => title.match(/^\[([^\]]*)\] \S/)?.[1]?.split(', ') ?? []
 
 const inScope = ({ path }: SourceFile) =>
   path.endsWith('.test.ts') && path.split('/')[0] === 'test' && FOLDERS.includes(path.split('/')[1] ?? '')
