@@ -72,7 +72,7 @@ export async function settlePostgres(sql: Sql): Promise<void> {
 
 /**
  * Has Redis rewrite its append-only file, and waits for it: after a large set-up it would come to that in the middle of a
- * measurement, with three times the CPU for a request, and once a stall of more than two seconds.
+ * measurement, with three times the CPU for a request.
  */
 export async function settleRedis(redis: Redis): Promise<void> {
   const end = performance.now() + REWRITE_MS
