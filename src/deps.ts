@@ -42,7 +42,7 @@ export function openDeps(env: Env, ambient: Ambient = {}) {
   const log = ambient.log ?? createLog(env.LOG_LEVEL)
   const random = ambient.random ?? Math.random
   const newId = ambient.newId ?? randomUUIDv7
-  const metrics = createMetrics()
+  const metrics = createMetrics(env.ROLES)
   const sources = readScripts()
   const redis = openRedis({
     url: env.REDIS_URL,

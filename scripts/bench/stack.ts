@@ -161,7 +161,7 @@ function withPath(url: string, path: string): string {
   return changed.href
 }
 
-/** @throws Error with the answer that is not 2xx and the ends of the logs, which are gone after the run */
+/** @throws Error with what went wrong and the ends of the logs, which are gone after the run */
 async function callAdmin<Answer>(options: {
   baseUrl: string
   adminToken: string
@@ -170,17 +170,21 @@ async function callAdmin<Answer>(options: {
   logs: { service: { tail(): string }; redis: PrivateStore; postgres: PrivateStore }
 }): Promise<Answer> {
   const { baseUrl, adminToken, path, body, logs } = options
-  const response = await fetch(baseUrl + path, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json', authorization: `Bearer ${adminToken}` },
-    body: JSON.stringify(body),
-    signal: AbortSignal.timeout(ADMIN_MS),
-  })
-  const text = await response.text()
-  if (response.ok) return JSON.parse(text) as Answer
-  const { service, redis, postgres } = logs
-  const ends = Object.entries({ service, redis, postgres }).map(
-    ([name, { tail }]) => `the log of ${name} ends:\n${tail()}`,
-  )
-  throw new Error([`${path} answered ${response.status}: ${text.slice(0, 300)}`, ...ends].join('\n'))
+  try {
+    const response = await fetch(baseUrl + path, {
+      method: 'POST',
+      headers: { 'content-type': 'application/json', authorization: `Bearer ${adminToken}` },
+      body: JSON.stringify(body),
+      signal: AbortSignal.timeout(ADMIN_MS),
+    })
+    const text = await response.text()
+    if (response.ok) return JSON.parse(text) as Answer
+    throw new Error(`it answered ${response.status}: ${text.slice(0, 300)}`)
+  } catch (error) {
+    const { service, redis, postgres } = logs
+    const ends = Object.entries({ service, redis, postgres }).map(
+      ([name, { tail }]) => `the log of ${name} ends:\n${tail()}`,
+    )
+    throw new Error([`${path}: ${plainMessage(error)}`, ...ends].join('\n'), { cause: error })
+  }
 }

@@ -34,8 +34,8 @@ function answerIn(text: string): { status: number; headChars: number } | 'partia
  * Opens a connection of HTTP/1.1, made anew for the next request when it was lost.
  *
  * Only what a load generator meets: answers with a Content-Length, on a connection that stays. Anything else is a
- * failure, which fails the run. A client for all of HTTP took more CPU for a request than Redis and Postgres together,
- * on the processors that it shares with what it measures (docs/benchmarks.md).
+ * failure, which fails the run. A client for all of HTTP took as much CPU for a request as Redis does for a coupon, on
+ * the processors that it shares with what it measures (docs/benchmarks.md).
  */
 export function openWire(baseUrl: string): Wire {
   const { hostname, port, host } = new URL(baseUrl)

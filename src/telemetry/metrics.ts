@@ -17,12 +17,13 @@ export type KeptKind = 'coupon' | 'stock'
 export type Metrics = ReturnType<typeof createMetrics>
 
 /**
- * Makes the metrics of one instance of the service, with a registry of their own. Whoever has something to tell calls
- * these functions; names and labels are spelled here and in store-readouts.ts only.
+ * Makes the metrics of one instance of the service with its `roles`, and a registry of their own. Whoever has something
+ * to tell calls these functions; names and labels are spelled here and in store-readouts.ts only.
  */
-export function createMetrics() {
+export function createMetrics(roles: readonly string[]) {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
+  roleMetrics(registry, roles)
   return {
     /** Everything in the text format of Prometheus. Never fails because a store is away. */
     scrape: () => registry.metrics(),
@@ -155,6 +156,19 @@ function scriptMetrics(registry: Registry) {
       run.observe(ms / 1000)
     },
   }
+}
+
+function roleMetrics(registry: Registry, roles: readonly string[]): void {
+  addReadout(
+    registry,
+    'gauge',
+    {
+      name: 'seonchak_role',
+      help: 'Roles of this process: a role that nobody has is absent',
+      labels: ['role'],
+    },
+    () => roles.map((role): [{ role: string }, number] => [{ role }, 1]),
+  )
 }
 
 type LaneStats = () => { waiting: number; busy: number }

@@ -33,7 +33,7 @@ describe('the holders of a policy among some users', () => {
 
   // Without statistics one policy seemed to be half a percent of the coupons: all of its coupons were read for a page of
   // users, and the list of users was parsed for each, for seconds.
-  it.each([1_000, 10_000, 50_000, 100_000])(
+  it.each([1_000, 10_000, 50_000])(
     '[CPN-3] are looked up one by one, and not among all, after %i were issued',
     async (issued) => {
       const policyId = await addPolicy(harness.sql, { total: issued, issued })

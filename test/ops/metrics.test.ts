@@ -176,6 +176,9 @@ it('is served without the api role, and while both stores are away', async () =>
       expect(away.samples.filter((sample) => sample.name === name)).toEqual([])
     }
     expect(away.value('seonchak_commit_places_taken', { kind: 'order' })).toBe(0)
+    expect(away.samples.filter(({ name }) => name === 'seonchak_role')).toMatchObject([
+      { labels: { role: 'worker' }, value: 1 },
+    ])
   } finally {
     await deps.close()
   }
@@ -194,7 +197,8 @@ const expressions = [
 describe('the dashboard and the alert rules', () => {
   it.each(expressions)('use names that are exposed: %s', (expr) => {
     const names = [...expr.matchAll(/\b(?:seonchak|nodejs|process)_\w+/g)].map(([name]) => name)
-    expect(names.length).toBeGreaterThan(0)
+    // `up` is of Prometheus itself.
+    expect(names.length > 0 || /\bup\{/.test(expr)).toBe(true)
     for (const name of names) expect(scraped.names, name).toContain(name)
 
     // Of Prometheus, and of a service of several processes (src/telemetry/merge.ts).
