@@ -141,6 +141,14 @@ const breaks: Break[] = [
   ],
   [
     'ORD-7',
+    'order-events',
+    ['outbox_events_once'],
+    ({ paid }) => `insert into outbox_events (event_id, type, order_id, occurred_at, payload)
+      select gen_random_uuid(), type, order_id, occurred_at, payload from outbox_events
+      where order_id = '${paid[0]}'`,
+  ],
+  [
+    'ORD-7',
     'event-tells-order',
     [],
     ({ paid }) => `update outbox_events set payload = '{}' where order_id = '${paid[0]}'`,

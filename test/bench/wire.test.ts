@@ -113,3 +113,18 @@ describe('what is not one answer of a known length is a failure', () => {
     expect(sockets.length).toBe(2)
   })
 })
+
+test('after an answer that it cannot read, the next request has the answer of a new connection', async () => {
+  let asked = 0
+  await listen(
+    createServer((socket: Socket) => {
+      socket.on('error', () => undefined)
+      socket.on('data', () => {
+        const body = asked++ === 0 ? 'content-length: no\r\n\r\n' : 'content-length: 2\r\n\r\nok'
+        socket.write(`HTTP/1.1 200 OK\r\n${body}`)
+      })
+    }),
+  )
+  expect(await ask()).toEqual({ failure: expect.any(String) })
+  expect(await ask()).toEqual({ status: 200, body: '' })
+})

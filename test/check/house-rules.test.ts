@@ -198,6 +198,7 @@ const SAMPLES: Record<string, Sample> = {
     bad: [
       { 'test/coupon/a.test.ts': "it('issues', run)" },
       { 'test/race/a.test.ts': "test('[CPN-9] issues', run)" },
+      { 'test/race/a.test.ts': "it.each<[string, (a: number) => Map<string, B>]>([])('issues %s', run)" },
       { 'test/model/a.test.ts': "it.each([[1]])('takes %i', run)" },
       { 'test/fault/a.test.ts': "it(\n  // why\n  '[CPN-1 ALL-1] issues', run)" },
     ],
