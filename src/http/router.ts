@@ -3,8 +3,10 @@ import { RegExpRouter } from 'hono/router/reg-exp-router'
 import { SmartRouter } from 'hono/router/smart-router'
 import { TrieRouter } from 'hono/router/trie-router'
 
+/** A path behind its first two segments, which are what it is found by. */
 interface Pattern<Handler> {
-  regExp: RegExp
+  /** its segments; a parameter is undefined */
+  rest: (string | undefined)[]
   handlers: [Handler, ParamIndexMap][]
 }
 
@@ -30,15 +32,16 @@ export function createRouter<Handler>(): Router<Handler> {
       else if (/[:*]/.test(path)) {
         const alike: Pattern<Handler>[] = under(under(patterns, method, new Map()), startOf(path), [])
         const pattern = patternOf(path, handler)
-        if (!alike.some(({ regExp }) => regExp.source === pattern.regExp.source)) alike.push(pattern)
+        if (!alike.some(({ rest }) => rest.join('/') === pattern.rest.join('/'))) alike.push(pattern)
       } else under(under(fixed, method, new Map()), path, [[[handler, {}]]] as Result<Handler>)
     },
     match(method, path) {
       if (hasMiddleware) return ordered.match(method, path)
       const found = fixed.get(method)?.get(path)
       if (found) return found
-      for (const { regExp, handlers } of patterns.get(method)?.get(startOf(path)) ?? []) {
-        const params = regExp.exec(path)
+      const start = startOf(path)
+      for (const { rest, handlers } of patterns.get(method)?.get(start) ?? []) {
+        const params = readParams(path, start.length, rest)
         if (params) return [handlers, params]
       }
       return nothing
@@ -59,10 +62,28 @@ function startOf(path: string): string {
 }
 
 function patternOf<Handler>(path: string, handler: Handler): Pattern<Handler> {
-  const names = [...path.matchAll(/:(\w+)/g)].map(([, name]) => name as string)
-  const source = path.replaceAll('.', String.raw`\.`).replaceAll(/:\w+/g, '([^/]+)')
-  if (/:/.test(startOf(path))) throw new Error(`${path}: the first two segments must be fixed`)
+  const start = startOf(path)
+  if (/:/.test(start)) throw new Error(`${path}: the first two segments must be fixed`)
   if (/[*{}?]/.test(path)) throw new Error(`${path}: only whole segments can be parameters`)
-  const indexes = Object.fromEntries(names.map((name, index) => [name, index + 1]))
-  return { regExp: new RegExp(`^${source}$`), handlers: [[handler, indexes]] }
+  const segments = path.slice(start.length + 1).split('/')
+  const names = segments.flatMap((segment) => (segment.startsWith(':') ? [segment.slice(1)] : []))
+  const indexes = Object.fromEntries(names.map((name, index) => [name, index]))
+  return {
+    rest: segments.map((segment) => (segment.startsWith(':') ? undefined : segment)),
+    handlers: [[handler, indexes]],
+  }
+}
+
+/** The parameters of a path whose segments from `at` on are these, or undefined where they are not. */
+function readParams(path: string, at: number, rest: (string | undefined)[]): string[] | undefined {
+  const params: string[] = []
+  for (const segment of rest) {
+    const from = at + 1
+    const next = path.indexOf('/', from)
+    at = next === -1 ? path.length : next
+    if (from >= at) return undefined
+    if (segment === undefined) params.push(path.slice(from, at))
+    else if (at - from !== segment.length || !path.startsWith(segment, from)) return undefined
+  }
+  return at === path.length ? params : undefined
 }
