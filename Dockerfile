@@ -26,4 +26,4 @@ STOPSIGNAL SIGTERM
 # Room for the requests under way in young space: see docs/benchmarks.md.
 # Node itself is the first process, with no shell or npm between it and SIGTERM, which src/main.ts answers.
 ENTRYPOINT ["node"]
-CMD ["--min-semi-space-size=64", "--max-semi-space-size=64", "src/main.ts"]
+CMD ["--min-semi-space-size=64", "--max-semi-space-size=64", "--no-allocation-site-pretenuring", "src/main.ts"]
