@@ -39,14 +39,13 @@ export async function commitOrders(tx: Transaction, requests: OrderRequest[]): P
       stock: JSON.stringify([...changes.stock].map(([id, left]) => ({ id, stock: left }))),
     })
   }
-  writeItems(tx, changes)
   writeMoney(tx, changes, ground)
   return outcomes
 }
 
 /**
  * Writes orders inside `tx` as Redis reserved their stock: all else is read and decided before a product is locked
- * (PRD-5), and the orders are inserted before that, too. A product that everybody wants is so locked for little more
+ * (PRD-5), and the orders with their lines are inserted before that, too. A product that everybody wants is so locked for little more
  * than COMMIT takes, and batches of it meet only there.
  *
  * What was decided holds, or the transaction fails as a whole (`isRuleBroken`), and `commitOrders` decides behind the
@@ -75,7 +74,6 @@ export async function commitReserved(tx: Transaction, requests: OrderRequest[]):
     units: bigints(read.map(({ id }) => endlessStock - (changes.stock.get(id) ?? endlessStock))),
     expected: read.length,
   })
-  writeItems(tx, changes)
   writeMoney(tx, changes, ground)
   return outcomes
 }
@@ -103,7 +101,7 @@ function productsOf(requests: OrderRequest[]): number[] {
   return [...new Set(requests.flatMap(({ lines }) => lines.map(({ productId }) => productId)))]
 }
 
-/** Writes the orders of a batch with their payments and events. */
+/** Writes the orders of a batch with their payments, events and lines. */
 function writeOrders(tx: Transaction, changes: OrderChanges): void {
   if (changes.orders.length === 0) return
   const placed = changes.orders.map(({ order }) => order)
@@ -120,17 +118,7 @@ function writeOrders(tx: Transaction, changes: OrderChanges): void {
     times: bigints(placed.map(({ createdAt }) => createdAt.getTime())),
     payloads: `[${changes.orders.map(({ text }) => text).join()}]`,
   })
-}
-
-/**
- * Writes the lines of a batch, behind the locks of their products: in front of them the foreign key would lock each
- * product beside those who hold it, and Postgres keep lists of who does.
- */
-function writeItems(tx: Transaction, { orders }: OrderChanges): void {
-  const lines = orders.flatMap(({ order }) =>
-    order.items.map((item, line) => ({ ...item, orderId: order.id, line })),
-  )
-  if (lines.length === 0) return
+  const lines = placed.flatMap(({ id, items }) => items.map((item, line) => ({ ...item, orderId: id, line })))
   tx.write(insertItems, {
     orderIds: uuids(lines.map(({ orderId }) => orderId)),
     productIds: bigints(lines.map(({ productId }) => productId)),
