@@ -12,7 +12,7 @@ let server: Server
 
 beforeAll(async () => {
   harness = await startHarness()
-  server = createHttpServer(harness.app, harness.deps.newId)
+  server = createHttpServer(harness.app, harness.deps.newRequestId)
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
 })

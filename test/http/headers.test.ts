@@ -118,7 +118,7 @@ describe('CORS', () => {
 
 describe('a client that is slow', () => {
   it('is cut off: each limit of the server is set and finite', async () => {
-    const server = createHttpServer(harness.app, harness.deps.newId)
+    const server = createHttpServer(harness.app, harness.deps.newRequestId)
     expect(server.headersTimeout).toBe(5000)
     expect(server.requestTimeout).toBe(15_000)
     expect(server.keepAliveTimeout).toBe(65_000)
