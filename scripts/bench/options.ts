@@ -22,9 +22,9 @@ export type Options = {
 export const HELP = `Usage: npm run bench [-- options]
 
   --scenario a,b   only these
-  --duration s     seconds of each measurement, 0.2 to 600 (default 2); a second of warm-up comes before it,
-                   and for a process that is new twice the measurement
-  --rounds n       how often each is measured, 1 to 50 (default 2); medians are reported
+  --duration s     seconds of each measurement, 0.2 to 600 (default 1); half a second of warm-up comes before it,
+                   and for a process that is new four times the measurement
+  --rounds n       how often each is measured, 1 to 50 (default 4); medians are reported
   --connections n  of the load generator, 1 to 5000 (default 256)
   --write          write docs/benchmarks/ even when not all scenarios ran
   --out file       write the results as JSON to this file too
@@ -81,8 +81,8 @@ export function readOptions(args: string[]): Options {
   return {
     scenarios: chosen,
     isAll: chosen.length === scenarios.length,
-    seconds: number('duration', 2, [0.2, 600], false),
-    rounds: number('rounds', 2, [1, 50], true),
+    seconds: number('duration', 1, [0.2, 600], false),
+    rounds: number('rounds', 4, [1, 50], true),
     connections: number('connections', 256, [1, 5000], true),
     write: values.write === true,
     out: text('out'),

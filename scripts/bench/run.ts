@@ -9,12 +9,12 @@ import type { Progress } from './progress.ts'
 import type { Bench, Scenario, Target } from './scenario.ts'
 import { type Stack, type Stores, startBare, startStack, startStores } from './stack.ts'
 
-const WARM_UP_MS = 1000
+const WARM_UP_MS = 500
 /**
  * A process that is new is warmed up for so many times the measurement: V8 compiles what is hot in the first seconds, and
  * the bare handler, which is there for all scenarios, has them behind it.
  */
-const NEW_WARM_UP_FACTOR = 2
+const NEW_WARM_UP_FACTOR = 4
 /** More orders a second than two cores can commit. */
 const MOST_ORDERS_PER_S = 12_000
 

@@ -6,7 +6,7 @@ import { runTool } from '../setup/tool.ts'
 
 test('without options everything runs, twice, over 256 connections', () => {
   const options = readOptions([])
-  expect(options).toMatchObject({ seconds: 2, rounds: 2, connections: 256, isAll: true, write: false })
+  expect(options).toMatchObject({ seconds: 1, rounds: 4, connections: 256, isAll: true, write: false })
   expect(options.scenarios).toBe(scenarios)
 })
 
