@@ -1,6 +1,8 @@
 -- What the rows of an order refer to is looked at once a statement. A foreign key does so once a row, and locks the row
 -- referred to each time, in case somebody deletes it: a third of what an order took Postgres (docs/design.md).
 -- Here nobody can delete it, so to look is enough.
+-- All of it at once, in the order in which orders come to them: an upgrade during a sale would else run into deadlocks.
+LOCK TABLE "products", "user_balances", "orders", "payments", "outbox_events", "order_items", "balance_entries";--> statement-breakpoint
 ALTER TABLE "balance_entries" DROP CONSTRAINT "balance_entries_user_id_user_balances_user_id_fk";--> statement-breakpoint
 ALTER TABLE "order_items" DROP CONSTRAINT "order_items_order_id_orders_id_fk";--> statement-breakpoint
 ALTER TABLE "order_items" DROP CONSTRAINT "order_items_product_id_products_id_fk";--> statement-breakpoint
