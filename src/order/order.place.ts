@@ -45,8 +45,8 @@ export async function commitOrders(tx: Transaction, requests: OrderRequest[]): P
 
 /**
  * Writes orders inside `tx` as Redis reserved their stock: all else is read and decided before a product is locked
- * (PRD-5), and the orders with their lines are inserted before that, too. A product that everybody wants is so locked for little more
- * than COMMIT takes, and batches of it meet only there.
+ * (PRD-5), and the orders with their lines are inserted before that, too. A product that everybody wants is so locked
+ * for little more than COMMIT takes, and batches of it meet only there.
  *
  * What was decided holds, or the transaction fails as a whole (`isRuleBroken`), and `commitOrders` decides behind the
  * locks: when a product has not the units that Redis gave away, or another price; when recovery has given a request up;

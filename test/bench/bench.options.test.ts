@@ -4,7 +4,7 @@ import { scenarios } from '../../scripts/bench/scenarios.ts'
 import { UsageError } from '../../scripts/exit-code.ts'
 import { runTool } from '../setup/tool.ts'
 
-test('without options everything runs, twice, over 256 connections', () => {
+test('without options everything runs, four times, over 256 connections', () => {
   const options = readOptions([])
   expect(options).toMatchObject({ seconds: 1, rounds: 4, connections: 256, isAll: true, write: false })
   expect(options.scenarios).toBe(scenarios)

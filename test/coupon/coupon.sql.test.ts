@@ -3,6 +3,7 @@ import { addPolicy } from '../../scripts/bench/dataset.ts'
 import { findHolders } from '../../src/coupon/coupon.sql.ts'
 import type { Database } from '../../src/db/client.ts'
 import { type Harness, startHarness } from '../setup/harness.ts'
+import { pastTriggers } from '../setup/past-triggers.ts'
 
 let harness: Harness
 beforeAll(async () => {
@@ -12,10 +13,7 @@ beforeAll(async () => {
 })
 // Past the triggers that let no order be deleted: orders may refer to coupons.
 beforeEach(async () => {
-  await harness.sql.begin(async (tx) => {
-    await tx`set local session_replication_role = replica`
-    await tx`truncate coupons cascade`
-  })
+  await pastTriggers(harness.sql, 'truncate coupons cascade')
 })
 afterAll(() => harness.stop())
 

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { expectExact } from '../setup/coupon-invariants.ts'
 import { type Answer, type Harness, startHarness } from '../setup/harness.ts'
 import { expectConsistent } from '../setup/order-invariants.ts'
+import { pastTriggers } from '../setup/past-triggers.ts'
 import { type Call, type Command, command, newWorld, note, prelude, send, users } from './commands.ts'
 import { createOracle } from './oracle.ts'
 
@@ -25,10 +26,7 @@ const tables = [
 /** Empties both stores, and sets the clock back to what it is. */
 async function reset(): Promise<void> {
   // Past the triggers that let no order, product or balance be deleted.
-  await harness.sql.begin(async (tx) => {
-    await tx`set local session_replication_role = replica`
-    await tx.unsafe(tables.map((table) => `delete from ${table}`).join('; '))
-  })
+  await pastTriggers(harness.sql, tables.map((table) => `delete from ${table}`).join('; '))
   await harness.redis.flushdb()
   clock.now = Date.now()
 }

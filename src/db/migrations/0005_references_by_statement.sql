@@ -15,6 +15,8 @@ BEGIN
   RAISE foreign_key_violation USING MESSAGE = format('%s: there is no such %s', child, missing), TABLE = child, CONSTRAINT = rule;
 END
 $$;--> statement-breakpoint
+
+-- A function for each table that is referred to: one for all would need dynamic SQL, which is planned at each call.
 CREATE FUNCTION require_orders() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
   IF EXISTS (SELECT FROM added WHERE NOT EXISTS (SELECT FROM public.orders WHERE orders.id = added.order_id)) THEN
