@@ -16,16 +16,21 @@ export type Job = {
   rate?: number | undefined
 }
 
-export type Outcome = {
-  /** from the first request to the last answer */
-  milliseconds: number
+/** What became of the requests of a phase. */
+export type Ends = {
   /** answers by status, and by problem code where there is one: `201`, `409 COUPON_SOLD_OUT` */
   answers: Record<string, number>
   /** requests that no answer came to */
   failures: Record<string, number>
-  latencyMs: { p50: number; p95: number; p99: number; max: number }
   /** there was nothing left to send before the time was over */
   ranOut: boolean
+}
+
+export type Outcome = Ends & {
+  /** from the first request to the last answer */
+  milliseconds: number
+  latencyMs: { p50: number; p95: number; p99: number; max: number }
+  warmUp: Ends
 }
 
 export type ToGenerator = { job: Job } | { go: true }
@@ -151,14 +156,18 @@ function runOpen(
   })
 }
 
-function outcomeOf({ startedAt, latencyUs, answers, failures, ranOut }: Phase): Outcome {
+function endsOf({ answers, failures, ranOut }: Phase): Ends {
+  return { answers: Object.fromEntries(answers), failures: Object.fromEntries(failures), ranOut }
+}
+
+function outcomeOf(phase: Phase, warmUp: Phase): Outcome {
+  const { startedAt, latencyUs } = phase
   const at = (percentile: number) => latencyUs.percentile(percentile) / 1000
   return {
+    ...endsOf(phase),
     milliseconds: performance.now() - startedAt,
-    answers: Object.fromEntries(answers),
-    failures: Object.fromEntries(failures),
     latencyMs: { p50: at(50), p95: at(95), p99: at(99), max: latencyUs.max / 1000 },
-    ranOut,
+    warmUp: endsOf(warmUp),
   }
 }
 
@@ -167,11 +176,11 @@ async function run({ baseUrl, traffic, connections, warmUpMs, measureMs, rate }:
   const wires = Array.from({ length: connections }, () => openWire(baseUrl))
   const phase = (ms: number) =>
     rate === undefined ? runClosed(wires, next, ms) : runOpen(wires, next, ms, rate)
-  await phase(warmUpMs)
+  const warmUp = await phase(warmUpMs)
   const go = new Promise((resolve) => process.once('message', resolve))
   tell({ warm: true })
   await go
-  tell({ outcome: outcomeOf(await phase(measureMs)) })
+  tell({ outcome: outcomeOf(await phase(measureMs), warmUp) })
   for (const wire of wires) wire.close()
 }
 

@@ -1,5 +1,5 @@
 import { countCommitted } from './dataset.ts'
-import type { Outcome } from './generator.ts'
+import type { Ends, Outcome } from './generator.ts'
 import type { Generator } from './load.ts'
 import type { Target } from './scenario.ts'
 import { type Pids, readMemory, readUsage, type Usage } from './usage.ts'
@@ -74,11 +74,8 @@ export async function measure(
     ...(committed !== undefined && told > committed
       ? [`clients were told ${told} times that a write is done, and Postgres has ${committed}`]
       : []),
-    ...Object.entries(answers)
-      .filter(([answer]) => !expects.includes(answer))
-      .map(([answer, count]) => `${count} unexpected answers ${answer}`),
-    ...Object.entries(failures).map(([failure, count]) => `${count} requests without an answer: ${failure}`),
-    ...(outcome.ranOut ? ['the set-up did not last: there was nothing left to ask for'] : []),
+    ...faultsOf(outcome, expects),
+    ...faultsOf(outcome.warmUp, expects).map((fault) => `warm-up: ${fault}`),
     ...(requests === 0 ? ['no request was answered'] : []),
   ]
   const figures: Figures = {
@@ -97,6 +94,16 @@ export async function measure(
     rulesHeld: verdict?.rules.length,
   }
   return { figures, faults }
+}
+
+function faultsOf({ answers, failures, ranOut }: Ends, expects: Target['expects']): string[] {
+  return [
+    ...Object.entries(answers)
+      .filter(([answer]) => !expects.includes(answer))
+      .map(([answer, count]) => `${count} unexpected answers ${answer}`),
+    ...Object.entries(failures).map(([failure, count]) => `${count} requests without an answer: ${failure}`),
+    ...(ranOut ? ['the set-up did not last: there was nothing left to ask for'] : []),
+  ]
 }
 
 function cpuPer1000(before: Usage, after: Usage, requests: number): Record<Parts, number> | undefined {

@@ -43,7 +43,9 @@ test('a run counts its rows in Postgres, holds clients and audit against them, a
   expect(await readdir(folder)).toEqual([])
 })
 
-test('a broken rule fails the run', { timeout }, async () => {
+test('a broken rule fails the run, and so does an answer to the warm-up that is not expected', {
+  timeout,
+}, async () => {
   const [folder, reports] = await Promise.all([emptyFolder(), emptyFolder()])
   const out = join(reports, 'report.json')
   const child = spawn(
@@ -54,7 +56,10 @@ test('a broken rule fails the run', { timeout }, async () => {
   const [[code], stderr] = await Promise.all([once(child, 'close'), text(child.stderr)])
   expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringContaining('balance-is-history') })
   const { faults, scenarios } = JSON.parse(await readFile(out, 'utf8')) as Report
-  expect(faults).toEqual([expect.stringContaining('the audit found rule balance-is-history broken')])
+  expect(faults).toEqual([
+    expect.stringContaining('the audit found rule balance-is-history broken'),
+    expect.stringContaining('warm-up: 1 unexpected answers 201'),
+  ])
   // Sold out is a refusal, and is counted as nothing else.
   const figures = scenarios[0]?.targets.at(-1)?.rounds[0]
   expect(Object.keys(figures?.answers ?? {})).toEqual(['409 COUPON_SOLD_OUT'])
