@@ -3,10 +3,10 @@
 -- Safe to run twice: the second run finds no entry, and at worst has the quantity loaded again.
 --
 -- KEYS[1] policy   hash
--- KEYS[2] pending  stream
+-- KEYS[2] pending  hash    user id → grant, see coupon.issue
 -- KEYS[3..] holder string  one a grant
 -- ARGV[1] holdersExpireAt  ms
--- ARGV[2..] entryId, couponId, heldId   three a grant; heldId is the coupon that the user holds in Postgres, '' when
+-- ARGV[2..] userId, couponId, heldId   three a grant; heldId is the coupon that the user holds in Postgres, '' when
 --                                      Postgres refused, 'back' when the grant never gets there and is given back
 --
 -- 0 SETTLED
@@ -14,38 +14,40 @@
 
 local SETTLED, DROPPED = 0, 1
 
-local quantityIsStale, holdersAreStale = false, false
-local decided = {}
-for i = 3, #KEYS do
-  local at = 2 + (i - 3) * 3
-  local entryId, couponId, heldId = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+local userIds, pending = {}, {}
+for at = 2, #ARGV, 3 do userIds[#userIds + 1] = ARGV[at] end
+for i, entry in ipairs(redis.call('HMGET', KEYS[2], unpack(userIds))) do pending[userIds[i]] = entry end
 
-  if heldId ~= '' and heldId ~= 'back' then
-    redis.call('SET', KEYS[i], heldId, 'PXAT', ARGV[1])
-  elseif redis.call('GET', KEYS[i]) == couponId .. ' ' .. entryId then
-    -- Only while it is pending: without its entry the holder is one that somebody else, recovery say, has committed.
-    redis.call('DEL', KEYS[i])
+local quantityIsStale, holdersAreStale = false, false
+local removed, back = {}, 0
+for i, userId in ipairs(userIds) do
+  local couponId, heldId = ARGV[3 * i], ARGV[3 * i + 1]
+  -- A grant that recovery has settled may have been followed by another one of the same user, which stays.
+  local isPending = pending[userId] and string.match(pending[userId], 'couponId (%S+)') == couponId
+  if isPending then
+    removed[#removed + 1] = userId
+    pending[userId] = false
   end
 
   if heldId == 'back' then
-    local removed = redis.call('XDEL', KEYS[2], entryId)
-    if removed == 1 and redis.call('HEXISTS', KEYS[1], 'remaining') == 1 then
-      redis.call('HINCRBY', KEYS[1], 'remaining', 1)
-    end
+    if isPending then back = back + 1 end
   else
-    decided[#decided + 1] = entryId
+    if heldId ~= '' then redis.call('SET', KEYS[2 + i], heldId, 'PXAT', ARGV[1]) end
+    -- Where Redis lost a grant (flushed, or an older copy), its count may lack the unit.
+    if not isPending then quantityIsStale = true end
     if heldId ~= couponId then
       quantityIsStale, holdersAreStale = true, true
     end
   end
 end
--- Where Redis lost one of them (flushed, or an older copy), its count may lack the unit.
-if #decided > 0 and redis.call('XDEL', KEYS[2], unpack(decided)) < #decided then quantityIsStale = true end
+if #removed > 0 then redis.call('HDEL', KEYS[2], unpack(removed)) end
+if back > 0 and redis.call('HEXISTS', KEYS[1], 'remaining') == 1 then
+  redis.call('HINCRBY', KEYS[1], 'remaining', back)
+end
 
 -- A loader that read Postgres before this point has missed these grants: the counter makes it read again.
 redis.call('HINCRBY', KEYS[1], 'settles', 1)
 if quantityIsStale then redis.call('HDEL', KEYS[1], 'remaining') end
 if holdersAreStale then redis.call('HDEL', KEYS[1], 'holdersLoaded', 'loader') end
 redis.call('PEXPIREAT', KEYS[1], ARGV[1])
-redis.call('PEXPIREAT', KEYS[2], ARGV[1])
 return { (quantityIsStale or holdersAreStale) and DROPPED or SETTLED }

@@ -3,27 +3,22 @@
 -- not seen the entry but may see its effect in Postgres, so it starts over.
 -- Safe to run twice for the same id: the second run finds the entry of the first.
 --
--- KEYS[1] pending  stream  entries that are not settled
--- KEYS[2] entry    string  the entry of this id
--- KEYS[3] loading  hash    product id → token of its loading
+-- KEYS[1] pending  hash  id → entry that is not settled, see stock.reserve
+-- KEYS[2] loading  hash  product id → token of its loading
 -- ARGV[1] kind     cancel or restock
 -- ARGV[2] id       of the cancellation or restock
 -- ARGV[3] orderId  of the order that is cancelled, or ''
 -- ARGV[4..] productId, quantity   two a line, each product once
 --
--- 0 ANNOUNCED  entryId
+-- 0 ANNOUNCED
 
 local ANNOUNCED = 0
 
-local made = redis.call('GET', KEYS[2])
-if made then return { ANNOUNCED, made } end
+if redis.call('HEXISTS', KEYS[1], ARGV[2]) == 1 then return { ANNOUNCED } end
 
-local fields = { 'kind', ARGV[1], 'id', ARGV[2], 'orderId', ARGV[3] }
-for i = 4, #ARGV, 2 do
-  fields[#fields + 1] = ARGV[i]
-  fields[#fields + 1] = ARGV[i + 1]
-  redis.call('HDEL', KEYS[3], ARGV[i])
-end
-local entryId = redis.call('XADD', KEYS[1], '*', unpack(fields))
-redis.call('SET', KEYS[2], entryId, 'PX', 120000)
-return { ANNOUNCED, entryId }
+local time = redis.call('TIME')
+local madeAt = time[1] * 1000 + math.floor(time[2] / 1000)
+local entry = { 'madeAt', madeAt, 'kind', ARGV[1], 'orderId', ARGV[3], 'lines', unpack(ARGV, 4) }
+redis.call('HSET', KEYS[1], ARGV[2], table.concat(entry, ' '))
+for i = 4, #ARGV, 2 do redis.call('HDEL', KEYS[2], ARGV[i]) end
+return { ANNOUNCED }

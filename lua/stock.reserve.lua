@@ -3,26 +3,30 @@
 -- other.
 -- Safe to run twice for the same order ids: the second run finds the entries of the first.
 --
--- KEYS[1] available  hash    product id → units that can still be reserved
--- KEYS[2] pending    stream  entries that are not settled
--- KEYS[3..] entry    string  the entry of an order; one an order
+-- KEYS[1] available  hash  product id → units that can still be reserved
+-- KEYS[2] pending    hash  id → entry that is not settled; the id of a reservation is that of its order
 -- ARGV[1..] orderId, lines, then productId and quantity a line; each product once an order
 --
 -- One answer an order:
 -- 0 NOT_LOADED      productIds          those of the lines of which nothing is known: load them and ask again
--- 1 RESERVED        entryId
+-- 1 RESERVED
 -- 2 INSUFFICIENT    productId, available   the first line that cannot be served
+--
+-- An entry is 'madeAt <ms> kind <kind> orderId <id> lines <productId> <quantity> …', dated by the clock of Redis. Its
+-- words tell what it is, and make it longer than 64 bytes: of shorter ones Redis makes a list that it searches for each
+-- id (hash-max-listpack-value).
 
 -- Ids are answered as the texts that they came as: clients read integers near 2^53 inexactly.
 
 local NOT_LOADED, RESERVED, INSUFFICIENT = 0, 1, 2
 
-local entryKeptMs = 120000
+local time = redis.call('TIME')
+local head = 'madeAt ' .. time[1] * 1000 + math.floor(time[2] / 1000) .. ' kind reserve orderId '
 
 -- Of the products that were looked at: the units that are left (false where nothing is known), and those of them that
 -- this call takes. Each is read once and written once, however many orders want it.
 local left, taken = {}, {}
--- The entries that this call makes, by their key.
+-- The entries that this call makes: id, entry, …
 local made = {}
 
 local function leftOf(productId)
@@ -31,10 +35,7 @@ local function leftOf(productId)
 end
 
 -- The lines of the order are at ARGV[from] to ARGV[to].
-local function reserve(entryKey, entry, orderId, from, to)
-  entry = entry or made[entryKey]
-  if entry then return { RESERVED, entry } end
-
+local function reserve(orderId, from, to)
   local missing, short = {}, nil
   for at = from, to, 2 do
     local productId, available = ARGV[at], leftOf(ARGV[at])
@@ -52,18 +53,29 @@ local function reserve(entryKey, entry, orderId, from, to)
     left[productId] = left[productId] - quantity
     taken[productId] = (taken[productId] or 0) + quantity
   end
-  local entryId =
-    redis.call('XADD', KEYS[2], '*', 'kind', 'reserve', 'id', orderId, 'orderId', orderId, unpack(ARGV, from, to))
-  made[entryKey] = entryId
-  redis.call('SET', entryKey, entryId, 'PX', entryKeptMs)
-  return { RESERVED, entryId }
+  made[#made + 1] = orderId
+  made[#made + 1] = head .. orderId .. ' lines ' .. table.concat(ARGV, ' ', from, to)
+  return { RESERVED }
 end
 
-local entries, answers, at = redis.call('MGET', unpack(KEYS, 3)), {}, 1
-for i = 1, #entries do
-  local to = at + 1 + 2 * ARGV[at + 1]
-  answers[i] = reserve(KEYS[2 + i], entries[i], ARGV[at], at + 2, to)
-  at = to + 1
+local orderIds, starts, at = {}, {}, 1
+while at <= #ARGV do
+  orderIds[#orderIds + 1], starts[#starts + 1] = ARGV[at], at
+  at = at + 2 + 2 * ARGV[at + 1]
 end
+
+local answers, isPending = {}, {}
+for i, entry in ipairs(redis.call('HMGET', KEYS[2], unpack(orderIds))) do
+  if entry then isPending[orderIds[i]] = true end
+end
+for i, orderId in ipairs(orderIds) do
+  if isPending[orderId] then
+    answers[i] = { RESERVED }
+  else
+    answers[i] = reserve(orderId, starts[i] + 2, (starts[i + 1] or #ARGV + 1) - 1)
+    isPending[orderId] = answers[i][1] == RESERVED
+  end
+end
+if #made > 0 then redis.call('HSET', KEYS[2], unpack(made)) end
 for productId, quantity in pairs(taken) do redis.call('HINCRBY', KEYS[1], productId, -quantity) end
 return answers

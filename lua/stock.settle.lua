@@ -3,14 +3,14 @@
 -- Safe to run twice: the second run finds no entry, and at worst has products loaded again.
 --
 -- KEYS[1] available  hash        product id → units
--- KEYS[2] pending    stream
+-- KEYS[2] pending    hash        id → entry that is not settled, see stock.reserve
 -- KEYS[3] loading    hash        product id → token of its loading
 -- KEYS[4] counted    hash        days whose sales are complete: day → 1
 -- KEYS[5] salesLog   list        there while sales are being counted anew: what was counted meanwhile
 -- KEYS[6..] sales    sorted set  product id → quantity, one key a day concerned
 -- ARGV[1] salesKeptMs     how long a day is kept
 -- ARGV[2] days            how many days are concerned; their names follow (yyyymmdd), in the order of the keys
--- ARGV[3..] entryId, committed, units, sold, day, lines, then productId and quantity a line
+-- ARGV[3..] id, committed, units, sold, day, lines, then productId and quantity a line
 --             committed: 1 when Postgres has the effect, 0 when it never will
 --             units: 1 gives the units to available, 0 does not, -1 says that available is wrong and is dropped
 --             sold: 1 counts the lines as sold, -1 takes them back, 0 neither; day: which of the days, from 1
@@ -25,18 +25,27 @@ local outcome = SETTLED
 local sums = {}
 local isLoading = redis.call('EXISTS', KEYS[3]) == 1
 local isRecounting = redis.call('EXISTS', KEYS[5]) == 1
-local at = 3 + ARGV[2]
-while at <= #ARGV do
-  local entryId, committed, units = ARGV[at], ARGV[at + 1] == '1', tonumber(ARGV[at + 2])
+
+local ids, starts, first = {}, {}, 3 + ARGV[2]
+while first <= #ARGV do
+  ids[#ids + 1], starts[#starts + 1] = ARGV[first], first
+  first = first + 6 + 2 * ARGV[first + 5]
+end
+local pending = {}
+for i, entry in ipairs(redis.call('HMGET', KEYS[2], unpack(ids))) do pending[ids[i]] = entry end
+redis.call('HDEL', KEYS[2], unpack(ids))
+
+for i, at in ipairs(starts) do
+  local entry, committed, units = pending[ids[i]], ARGV[at + 1] == '1', tonumber(ARGV[at + 2])
+  pending[ids[i]] = false
   local sold, day, lines = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
   local logged
-  if isRecounting and sold ~= 0 then
-    local entry = redis.call('XRANGE', KEYS[2], entryId, entryId)[1]
-    if entry then logged = { entry[2][2], entry[2][4], entry[2][6], ARGV[2 + day] } end
+  if isRecounting and sold ~= 0 and entry then
+    local kind, orderId = string.match(entry, 'kind (%S+) orderId (%S+)')
+    logged = { kind, ids[i], orderId, ARGV[2 + day] }
   end
-  local removed = redis.call('XDEL', KEYS[2], entryId) == 1
   -- Redis lost an entry that Postgres went by (flushed, or an older copy): its count may lack it.
-  local isLost = committed and not removed
+  local isLost = committed and not entry
   local isStale = units < 0 or isLost
   if isLost and sold ~= 0 then
     redis.call('HDEL', KEYS[4], ARGV[2 + day])
@@ -50,10 +59,10 @@ while at <= #ARGV do
     if isStale then
       redis.call('HDEL', KEYS[1], productId)
       outcome = DROPPED
-    elseif removed and units == 1 and redis.call('HEXISTS', KEYS[1], productId) == 1 then
+    elseif entry and units == 1 and redis.call('HEXISTS', KEYS[1], productId) == 1 then
       redis.call('HINCRBY', KEYS[1], productId, quantity)
     end
-    if removed and sold ~= 0 then
+    if entry and sold ~= 0 then
       sums[day] = sums[day] or {}
       sums[day][productId] = (sums[day][productId] or 0) + sold * quantity
       if logged then
@@ -66,7 +75,6 @@ while at <= #ARGV do
   end
   -- '<kind> <id> <orderId> <day>', then product and quantity a line
   if logged then redis.call('RPUSH', KEYS[5], table.concat(logged, ' ')) end
-  at = at + 6 + 2 * lines
 end
 for day, products in pairs(sums) do
   for productId, quantity in pairs(products) do

@@ -14,8 +14,8 @@ export function watchBacklogs(deps: Deps, outbox: Outbox): void {
   const { env, scripts, metrics } = deps
   if (!env.ROLES.includes('worker')) return
   metrics.watchPending('coupon', () => lookAtPendingGrants(deps))
-  const streams = Array.from({ length: env.STOCK_SHARDS }, (_, shard) => keys.stockPending(shard))
-  metrics.watchPending('stock', () => readPending(scripts, streams))
+  const stockKeys = Array.from({ length: env.STOCK_SHARDS }, (_, shard) => keys.stockPending(shard))
+  metrics.watchPending('stock', () => readPending(scripts, stockKeys))
   metrics.watchRelay(outbox.stats)
   metrics.watchOutbox(outbox)
 }

@@ -1,6 +1,6 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import { writeHolders } from '../coupon/coupon.holders.ts'
-import { findHolders, findPolicy, pagesOfHolders } from '../coupon/coupon.sql.ts'
+import { findHolders, pagesOfHolders } from '../coupon/coupon.sql.ts'
 import { type CouponPolicy, holdersExpireAt } from '../coupon/coupon.ts'
 import type { Database } from '../db/client.ts'
 import { mastersOf, type RedisClient } from '../redis/client.ts'
@@ -13,7 +13,6 @@ const holdersPerPage = 2000
 const keysPerScan = 1000
 /** Violations that are kept for the repair; beyond it they are only counted, and policies repaired as a whole. */
 const maxKept = 10_000
-const couponIdLength = 36
 
 /** A holder in Redis (null: none) and the coupon that the user has in Postgres. */
 interface Holder {
@@ -35,7 +34,7 @@ export function holdersOfCoupons(deps: Deps): RedisRule {
   const { redis, scripts, db } = deps
   const rule = {
     rule: 'redis-holders',
-    about: 'every coupon of a loaded policy has its holder in Redis (CPN-3)',
+    about: 'every coupon of a loaded policy has its holder in Redis, or is pending (CPN-3)',
   }
 
   return async () => {
@@ -51,9 +50,10 @@ export function holdersOfCoupons(deps: Deps): RedisRule {
           if (page.length === 0) continue
           looked += page.length
           const values = await redis.mget(page.map(({ userId }) => keys.couponHolder(policy.id, userId)))
+          const pending = values.every((value) => value !== null) ? new Set() : await readPending(policy.id)
           page.forEach(({ userId, couponId }, index) => {
             const value = values[index] ?? null
-            if (value?.slice(0, couponIdLength) === couponId) return
+            if (value === couponId || (value === null && pending.has(couponId))) return
             violated++
             if (suspects.length < maxKept) {
               suspects.push({ policyId: policy.id, userId, redis: value, postgres: couponId })
@@ -69,6 +69,11 @@ export function holdersOfCoupons(deps: Deps): RedisRule {
     }
     const verdict = verdictOf(rule, { looked, violations: found.map((holder) => ({ ...holder })), violated })
     return { verdict, repair: () => repair(found, affected, violated) }
+  }
+
+  /** The coupons that are pending, of whose holders none need be there. */
+  async function readPending(policyId: number): Promise<Set<string>> {
+    return new Set((await scripts.inspectPolicy(policyId)).pendingCouponIds)
   }
 
   /** Those that are still so a moment later: a flush on the way, or a policy dropped, is no drift. */
@@ -100,12 +105,12 @@ export function holdersOfCoupons(deps: Deps): RedisRule {
   }
 }
 
-/** Every holder in Redis has its coupon, or is pending. What is neither is taken out. */
+/** Every holder in Redis has its coupon, as it is written behind the commit. What has none is taken out. */
 export function couponsOfHolders(deps: Deps): RedisRule {
   const { redis, db } = deps
   const rule = {
     rule: 'redis-holders-true',
-    about: 'every holder in Redis has its coupon in Postgres, or is pending (CPN-3)',
+    about: 'every holder in Redis has its coupon in Postgres (CPN-3)',
   }
 
   return async () => {
@@ -142,26 +147,12 @@ export function couponsOfHolders(deps: Deps): RedisRule {
   async function lookAt(policyId: number, userIds: number[]): Promise<Holder[]> {
     const ofUsers = userIds.map((userId) => keys.couponHolder(policyId, userId))
     const before = await redis.mget(ofUsers)
-    const pending = before.some((value) => value?.includes(' ')) ? await readPending(policyId) : new Set()
     const held = await findHolders(db, policyId, userIds)
-    const suspects = userIds.flatMap((userId, index): { holder: Holder; key: string }[] => {
+    return userIds.flatMap((userId, index): Holder[] => {
       const redis = before[index] ?? null
-      const postgres = held.get(userId) ?? null
-      if (redis === null || pending.has(redis.slice(couponIdLength + 1))) return []
       // A coupon of another id is for the other rule.
-      if (postgres !== null && (redis === postgres || !redis.startsWith(postgres))) return []
-      return [{ holder: { policyId, userId, redis, postgres }, key: ofUsers[index] as string }]
+      return redis === null || held.has(userId) ? [] : [{ policyId, userId, redis, postgres: null }]
     })
-    if (suspects.length === 0) return []
-    // What was settled between the looks has another value by now.
-    await pause(betweenLooksMs)
-    const after = await redis.mget(suspects.map(({ key }) => key))
-    return suspects.flatMap(({ holder }, index) => (after[index] === holder.redis ? [holder] : []))
-  }
-
-  async function readPending(policyId: number): Promise<Set<string>> {
-    const entries = await redis.xrange(keys.couponPending(policyId), '-', '+')
-    return new Set(entries.map(([entryId]) => entryId))
   }
 
   async function repair(found: Holder[]): Promise<Change[]> {
@@ -171,10 +162,7 @@ export function couponsOfHolders(deps: Deps): RedisRule {
       // Not one step with the write, and need not be: where a grant comes in between, Postgres decides about it, and
       // its settlement writes the holder again.
       if ((await redis.get(key)) !== holder.redis) continue
-      const policy = holder.postgres === null ? undefined : await findPolicy(db, holder.policyId)
-      if (holder.postgres !== null && policy) {
-        await redis.set(key, holder.postgres, 'PXAT', holdersExpireAt(policy))
-      } else await redis.del(key)
+      await redis.del(key)
       changes.push(changeOf(holder))
     }
     return changes

@@ -1,6 +1,6 @@
 import type { Database } from '../db/client.ts'
 import { keys } from '../redis/keys.ts'
-import { madeAtMs } from '../redis/pending.ts'
+import { madeAtOf } from '../redis/pending.ts'
 import type { Scripts } from '../redis/scripts.ts'
 import { policiesInRedis } from './policies.ts'
 import { type RedisRule, type Violation, verdictOf } from './verdict.ts'
@@ -9,7 +9,7 @@ import { type RedisRule, type Violation, verdictOf } from './verdict.ts'
 const forgottenMs = 300_000
 /** Where recovery takes entries up later than usual, they are forgotten later too: times its own age. */
 const recoveryRounds = 5
-const entriesPerStream = 1000
+const entriesPerKey = 1000
 const rule = {
   rule: 'redis-pending',
   about: 'nothing is pending for minutes: a worker finishes or gives back what was left (ALL-4)',
@@ -30,11 +30,11 @@ export function pendingInRedis(deps: {
     const violations: Violation[] = []
     let looked = 0
 
-    async function lookAt(streams: string[]): Promise<void> {
-      for (const key of streams) {
-        const { length, nowMs, entries } = await scripts.lookAtPending(key, minAgeMs, entriesPerStream)
+    async function lookAt(pendingKeys: string[]): Promise<void> {
+      for (const key of pendingKeys) {
+        const { length, nowMs, entries } = await scripts.lookAtPending(key, minAgeMs, entriesPerKey)
         looked += length
-        for (const [entryId] of entries) violations.push({ key, entryId, ageMs: nowMs - madeAtMs(entryId) })
+        for (const [field, entry] of entries) violations.push({ key, field, ageMs: nowMs - madeAtOf(entry) })
       }
     }
     await lookAt(Array.from({ length: shards }, (_, shard) => keys.stockPending(shard)))

@@ -6,7 +6,7 @@ import { isEffective } from '../product/product.sql.ts'
 import { seoulDay, shardOf } from '../product/product.ts'
 import type { RedisClient } from '../redis/client.ts'
 import { keys } from '../redis/keys.ts'
-import { type StockEntry, stockEntryOf } from '../redis/stock-scripts.ts'
+import { type StockEntry, stockEntriesOf } from '../redis/stock-scripts.ts'
 import { betweenLooksMs, type Change, maxLooks, type RedisRule, verdictOf } from './verdict.ts'
 
 /** Redis keeps the sales of this many days, today included, for as long as they may be asked for. */
@@ -80,13 +80,13 @@ export function salesInRedis(deps: {
 
   /** What one shard holds at one instant. */
   async function readShard(shard: number, dates: string[]): Promise<ShardLook> {
-    const batch = redis.multi().xrange(keys.stockPending(shard), '-', '+').hkeys(keys.stockCounted(shard))
+    const batch = redis.multi().hgetall(keys.stockPending(shard)).hkeys(keys.stockCounted(shard))
     for (const date of dates) batch.zrange(keys.stockSales(shard, compact(date)), '0', '-1', 'WITHSCORES')
     const replies = (await batch.exec()) ?? []
     for (const [error] of replies) if (error) throw error
     const [pending, counted, ...sales] = replies.map(([, reply]) => reply)
     return {
-      entries: (pending as [string, string[]][]).map(([entryId, fields]) => stockEntryOf(entryId, fields)),
+      entries: stockEntriesOf(Object.entries(pending as Record<string, string>).flat()),
       days: new Map(
         dates.map((date, index) => {
           if (!(counted as string[]).includes(compact(date))) return [date, undefined]
@@ -180,5 +180,5 @@ export function salesInRedis(deps: {
 
 function fingerprint(look: ShardLook, date: string, productId: number): string {
   const own = look.entries.filter(({ lines }) => lines.some((line) => line.productId === productId))
-  return `${look.days.get(date)?.get(productId)} ${own.map(({ entryId }) => entryId).join()}`
+  return `${look.days.get(date)?.get(productId)} ${own.map(({ id }) => id).join()}`
 }

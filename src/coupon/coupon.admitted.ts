@@ -3,7 +3,7 @@ import { couponPolicies, coupons } from '../db/schema/index.ts'
 import { bigints, statement, uuids } from '../db/statement.ts'
 import type { Transactions } from '../db/transactions.ts'
 import { type GrantOutcome, lockPolicies, type PolicyGrant } from './coupon.grant.ts'
-import { type Coupon, expiryOf, issuedAtOf } from './coupon.ts'
+import { type Coupon, expiryOf } from './coupon.ts'
 
 interface CountedPolicy {
   id: number
@@ -73,7 +73,6 @@ export async function commitAdmitted(
     units.set(policyId, place)
     return place
   })
-  const times = grants.map(({ entryId }) => issuedAtOf(entryId))
   const policyIds = [...units.keys()]
   const { counted } = await transactions.run(async (tx) => {
     tx.write(lockPolicies, { ids: bigints(policyIds) })
@@ -86,15 +85,14 @@ export async function commitAdmitted(
         policies: bigints(grants.map(({ policyId }) => policyId)),
         userIds: bigints(grants.map(({ userId }) => userId)),
         places: bigints(places),
-        times: bigints(times),
+        times: bigints(grants.map(({ issuedAtMs }) => issuedAtMs)),
         expected: grants.length,
       }),
     }
   })
   const policies = new Map((await counted).map((policy) => [policy.id, policy]))
-  return grants.map(({ couponId, policyId, userId }, index) => {
+  return grants.map(({ couponId, policyId, userId, issuedAtMs }, index) => {
     const policy = policies.get(policyId) as CountedPolicy
-    const issuedAtMs = times[index] as number
     return {
       coupon: {
         id: couponId,

@@ -4,7 +4,7 @@ import { bigints, statement } from '../db/statement.ts'
 import type { Transaction } from '../db/transactions.ts'
 import { type Refusal, refuse } from '../errors.ts'
 import type { Grant } from '../redis/coupon-scripts.ts'
-import { type Coupon, expiryOf, issuedAtOf } from './coupon.ts'
+import { type Coupon, expiryOf } from './coupon.ts'
 
 /** A grant on its way into Postgres. */
 export interface PolicyGrant extends Grant {
@@ -134,7 +134,7 @@ export function decideGrants(
     if (holding?.id === grant.couponId) return { coupon: { ...holding, discountType, discountValue } }
     if (holding) return refuse('COUPON_ALREADY_ISSUED', undefined, { couponId: holding.id })
 
-    const issuedAtMs = issuedAtOf(grant.entryId)
+    const { issuedAtMs } = grant
     if (issuedAtMs < policy.issueStartsAt.getTime()) return refuse('COUPON_NOT_STARTED')
     if (issuedAtMs >= policy.issueEndsAt.getTime()) return refuse('COUPON_ENDED')
     if (policy.issuedQuantity >= policy.totalQuantity) return refuse('COUPON_SOLD_OUT')

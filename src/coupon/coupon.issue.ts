@@ -2,7 +2,6 @@ import { setTimeout as pause } from 'node:timers/promises'
 import type { GroupCommit } from '../commit/group-commit.ts'
 import type { Database } from '../db/client.ts'
 import { Overloaded, type Refusal, refuse, Unavailable } from '../errors.ts'
-import { givenBack } from '../redis/coupon-scripts.ts'
 import { maxClockDifferenceMs } from '../redis/pending.ts'
 import type { Scripts } from '../redis/scripts.ts'
 import type { Tracing } from '../telemetry/tracing.ts'
@@ -69,7 +68,7 @@ export function createIssue(deps: {
         )
         switch (admission.outcome) {
           case 'ADMITTED':
-            return await place.submit({ policyId, userId, couponId, entryId: admission.entryId })
+            return await place.submit({ policyId, userId, couponId, issuedAtMs: admission.issuedAtMs })
           case 'ALREADY_ISSUED':
             return refuse('COUPON_ALREADY_ISSUED', undefined, { couponId: admission.couponId })
           case 'NOT_STARTED':
@@ -119,14 +118,8 @@ export async function settleGrants(
   )
 }
 
-/**
- * The coupon that the user holds in Postgres after a grant was decided, `givenBack`, or null where Redis was wrong to
- * admit the user.
- */
+/** The coupon that the user holds in Postgres after a grant was decided, or null where Redis was wrong to admit the user. */
 export function heldAfter(outcome: GrantOutcome): string | null {
   if ('coupon' in outcome) return outcome.coupon.id
-  // The entry is dated after the look at the window: by a little, and on the other side of its edge. Redis is right in
-  // all it holds, and the grant never comes to anything, as neither its time nor the window changes.
-  if (outcome.refused === 'COUPON_ENDED' || outcome.refused === 'COUPON_NOT_STARTED') return givenBack
   return typeof outcome.extra?.couponId === 'string' ? outcome.extra.couponId : null
 }

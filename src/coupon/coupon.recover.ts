@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import type { Database } from '../db/client.ts'
 import type { RedisClient } from '../redis/client.ts'
+import { grantOf } from '../redis/coupon-scripts.ts'
 import { keys } from '../redis/keys.ts'
 import type { Scripts } from '../redis/scripts.ts'
 import { comparePolicy } from './coupon.compare.ts'
@@ -49,13 +50,11 @@ export function createCouponRecovery(deps: {
   }
 
   async function findAbandoned(policy: CouponPolicy, minAgeMs: number): Promise<PolicyGrant[]> {
-    const stream = keys.couponPending(policy.id)
-    const { entries } = await scripts.lookAtPending(stream, minAgeMs, grantsPerPolicy)
-    return entries.map(([entryId, fields]) => ({
+    const key = keys.couponPending(policy.id)
+    const { entries } = await scripts.lookAtPending(key, minAgeMs, grantsPerPolicy)
+    return entries.map(([userId, entry]) => ({
+      ...grantOf(userId, entry),
       policyId: policy.id,
-      entryId,
-      couponId: fields[1] as string,
-      userId: Number(fields[3]),
       isAbandoned: true,
     }))
   }

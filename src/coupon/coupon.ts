@@ -42,11 +42,6 @@ export function expiryOf(policy: Pick<CouponPolicy, 'validDays'>, issuedAtMs: nu
   return issuedAtMs + policy.validDays * dayMs
 }
 
-/** The time of issue of a grant, ms by the clock of Redis: the first part of its stream entry id. */
-export function issuedAtOf(entryId: string): number {
-  return Number(entryId.slice(0, entryId.indexOf('-')))
-}
-
 /** What a coupon's status amounts to now: past its expiry it is EXPIRED, stored so or not (CPN-6). */
 export function statusAt(row: Pick<CouponRow, 'status' | 'expiresAt'>, now: Date): CouponStatus {
   return row.status === 'AVAILABLE' && row.expiresAt <= now ? 'EXPIRED' : row.status

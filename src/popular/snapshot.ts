@@ -1,7 +1,7 @@
 import { setTimeout as pause } from 'node:timers/promises'
 import type { Deps } from '../deps.ts'
 import { keys } from '../redis/keys.ts'
-import { madeAtMs, maxClockDifferenceMs } from '../redis/pending.ts'
+import { madeAtOf, maxClockDifferenceMs } from '../redis/pending.ts'
 import type { Sale } from '../redis/sales-scripts.ts'
 import { findMissingDates, findSnapshot, insertSnapshot, readSales } from './popular.sql.ts'
 import { addDays, midnightOf, places, rank, seoulDate, windowUpTo } from './popular.ts'
@@ -53,7 +53,7 @@ export function createSnapshots(
         shards.map((shard) => scripts.lookAtPending(keys.stockPending(shard), 0, 1)),
       )
       const isSettled = looks.every(
-        ({ nowMs, entries }) => nowMs >= until && entries.every(([entryId]) => madeAtMs(entryId) >= until),
+        ({ nowMs, entries }) => nowMs >= until && entries.every(([, entry]) => madeAtOf(entry) >= until),
       )
       if (isSettled) return
       if (performance.now() > giveUpAt) {

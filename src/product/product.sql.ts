@@ -65,7 +65,7 @@ export async function listStock(
 export interface StockSnapshot {
   /** stock by product id; a product that does not exist is not in it */
   stock: Map<number, number>
-  /** the entries whose effect is in that stock, by entry id */
+  /** the entries whose effect is in that stock, by id */
   effective: Set<string>
 }
 
@@ -97,7 +97,7 @@ export async function readStockSnapshot(
   }
   return {
     stock: new Map(row?.stock ?? []),
-    effective: new Set(entries.filter((entry) => isEffective(entry, known)).map(({ entryId }) => entryId)),
+    effective: new Set(entries.filter((entry) => isEffective(entry, known)).map(({ id }) => id)),
   }
 }
 

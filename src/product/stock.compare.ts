@@ -58,5 +58,5 @@ export function createStockComparison(deps: { scripts: Scripts; db: Database }) 
 
 function fingerprint(productId: number, units: number | null | undefined, entries: StockEntry[]): string {
   const own = entries.filter(({ lines }) => lines.some((line) => line.productId === productId))
-  return `${units} ${own.map(({ entryId }) => entryId).join()}`
+  return `${units} ${own.map(({ id }) => id).join()}`
 }

@@ -107,7 +107,7 @@ export function availableUnits(
 ): number {
   let units = stock
   for (const entry of entries) {
-    const isDueLater = (entry.kind === 'reserve') !== snapshot.effective.has(entry.entryId)
+    const isDueLater = (entry.kind === 'reserve') !== snapshot.effective.has(entry.id)
     if (!isDueLater) continue
     for (const line of entry.lines) if (line.productId === productId) units -= line.quantity
   }

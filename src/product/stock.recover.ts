@@ -72,9 +72,8 @@ export function createStockRecovery(deps: {
   const allShards = Array.from({ length: shards }, (_, shard) => shard)
 
   async function readAbandoned(shard: number, minAgeMs: number): Promise<StockEntry[]> {
-    const stream = keys.stockPending(shard)
-    const { entries } = await scripts.lookAtPending(stream, minAgeMs, entriesPerShard)
-    return entries.map(([entryId, fields]) => stockEntryOf(entryId, fields))
+    const { entries } = await scripts.lookAtPending(keys.stockPending(shard), minAgeMs, entriesPerShard)
+    return entries.map(([id, entry]) => stockEntryOf(id, entry))
   }
 
   return {
@@ -93,7 +92,7 @@ export function createStockRecovery(deps: {
             // A reservation gives its units back when it came to nothing, the other two bring theirs when they did.
             const units = committed === (entry.kind === 'reserve') ? 'keep' : 'give'
             log.warn({ shard, entry, committed }, 'abandoned entry settled')
-            return { shard, entryId: entry.entryId, lines: entry.lines, committed, units, sold }
+            return { shard, id: entry.id, lines: entry.lines, committed, units, sold }
           }),
         )
         taken += entries.length

@@ -18,7 +18,7 @@ const productsPerRead = 500
 /** An entry in pending, with the shard that it lies in. */
 export interface PlacedEntry {
   shard: number
-  entryId: string
+  id: string
   lines: Line[]
 }
 
@@ -73,7 +73,7 @@ export function createStock(deps: {
   ): Promise<PlacedEntry | Refusal<'PRODUCT_NOT_FOUND' | 'STOCK_INSUFFICIENT'>> {
     do {
       const outcome = await scripts.reserveStock(shard, orderId, lines)
-      if (outcome.outcome === 'RESERVED') return { shard, entryId: outcome.entryId, lines }
+      if (outcome.outcome === 'RESERVED') return { shard, id: orderId, lines }
       if (outcome.outcome === 'INSUFFICIENT') {
         return refuse('STOCK_INSUFFICIENT', undefined, {
           productId: outcome.productId,
@@ -87,15 +87,12 @@ export function createStock(deps: {
   }
 
   /** Leaves entries for units that a cancellation or restock is about to bring, one a shard. */
-  async function announce(
-    entry: Omit<StockEntry, 'entryId'> & { kind: 'cancel' | 'restock' },
-  ): Promise<PlacedEntry[]> {
+  async function announce(entry: StockEntry & { kind: 'cancel' | 'restock' }): Promise<PlacedEntry[]> {
     return Promise.all(
-      byShard(entry.lines, (line) => line.productId, shards).map(async ([shard, lines]) => ({
-        shard,
-        lines,
-        entryId: await scripts.announceStock(shard, { ...entry, lines }),
-      })),
+      byShard(entry.lines, (line) => line.productId, shards).map(async ([shard, lines]) => {
+        await scripts.announceStock(shard, { ...entry, lines })
+        return { shard, id: entry.id, lines }
+      }),
     )
   }
 

@@ -32,14 +32,9 @@ export function openCluster(
   const cluster = new Cluster(address.nodes, {
     scripts,
     enableAutoPipelining: true,
-    // The first argument of these is the number of their keys, and would be taken for the key that says where to.
-    // Those that have been gathered gain nothing by it either.
-    autoPipeliningIgnoredCommands: [
-      ...Object.entries(scripts).flatMap(([name, { numberOfKeys }]) =>
-        numberOfKeys === undefined ? [name] : [],
-      ),
-      'hmget',
-    ],
+    // As with one server: they are gathered already. Besides, the first argument of a script with a variable number of
+    // keys is that number, and would be taken for the key that says where to.
+    autoPipeliningIgnoredCommands: [...Object.keys(scripts), 'hmget'],
     enableOfflineQueue: false,
     // A replica may lack what its master has acknowledged.
     scaleReads: 'master',

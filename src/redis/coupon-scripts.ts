@@ -4,7 +4,7 @@ import type { RunScript } from './scripts.ts'
 
 export type CouponAdmission =
   | { outcome: 'NOT_LOADED' | 'NOT_STARTED' | 'ENDED' | 'SOLD_OUT' }
-  | { outcome: 'ADMITTED'; entryId: string }
+  | { outcome: 'ADMITTED'; issuedAtMs: number }
   | { outcome: 'ALREADY_ISSUED' | 'IN_PROGRESS'; couponId: string }
 
 /** In place of a coupon id: the grant is not in Postgres and never will be, and its unit is free again. */
@@ -12,9 +12,10 @@ export const givenBack = 'back'
 
 /** A grant as pending holds it. */
 export interface Grant {
-  entryId: string
   couponId: string
   userId: number
+  /** by the clock of Redis, ms */
+  issuedAtMs: number
 }
 
 export interface PolicyState {
@@ -45,7 +46,7 @@ export function couponScripts({ run, runEach }: RunScript) {
         ...users.map(({ userId }) => keys.couponHolder(policyId, userId)),
         ...users.flatMap(({ couponId, userId }) => [couponId, userId]),
       )
-      return answers.map(([outcome, [id]]) => admissionOf(outcome, id as string))
+      return answers.map(([outcome, [rest]]) => admissionOf(outcome, rest))
     },
   )
 
@@ -64,7 +65,7 @@ export function couponScripts({ run, runEach }: RunScript) {
     async settleCoupons(
       policyId: number,
       holdersExpireAt: number,
-      grants: (Grant & { heldId: string | null })[],
+      grants: (Pick<Grant, 'couponId' | 'userId'> & { heldId: string | null })[],
     ): Promise<'SETTLED' | 'DROPPED'> {
       const [outcome] = await run(
         'coupon.settle',
@@ -73,7 +74,7 @@ export function couponScripts({ run, runEach }: RunScript) {
         keys.couponPending(policyId),
         ...grants.map((grant) => keys.couponHolder(policyId, grant.userId)),
         holdersExpireAt,
-        ...grants.flatMap((grant) => [grant.entryId, grant.couponId, grant.heldId ?? '']),
+        ...grants.flatMap((grant) => [grant.userId, grant.couponId, grant.heldId ?? '']),
       )
       return outcome
     },
@@ -138,14 +139,20 @@ export function couponScripts({ run, runEach }: RunScript) {
   }
 }
 
-function admissionOf(outcome: CouponAdmission['outcome'], id: string): CouponAdmission {
+function admissionOf(outcome: CouponAdmission['outcome'], rest: unknown): CouponAdmission {
   switch (outcome) {
     case 'ADMITTED':
-      return { outcome, entryId: id }
+      return { outcome, issuedAtMs: rest as number }
     case 'ALREADY_ISSUED':
     case 'IN_PROGRESS':
-      return { outcome, couponId: id }
+      return { outcome, couponId: rest as string }
     default:
       return { outcome }
   }
+}
+
+/** Reads a grant from the field and the text of its entry, which lua/coupon.issue.lua describes. */
+export function grantOf(userId: string, entry: string): Grant {
+  const [, madeAt, , couponId] = entry.split(' ')
+  return { couponId: couponId as string, userId: Number(userId), issuedAtMs: Number(madeAt) }
 }

@@ -9,8 +9,6 @@ export const keys = {
   stockAvailable: (shard: number) => `stock:{${shard}}:available`,
   stockPending: (shard: number) => `stock:{${shard}}:pending`,
   stockLoading: (shard: number) => `stock:{${shard}}:loading`,
-  /** the entry in pending of an order, a cancellation or a restock */
-  stockEntry: (shard: number, id: string) => `stock:{${shard}}:entry:${id}`,
   /** `day` is yyyymmdd in Asia/Seoul */
   stockSales: (shard: number, day: string) => `stock:{${shard}}:sales:${day}`,
   /** the days whose sales are complete */

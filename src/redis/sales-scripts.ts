@@ -1,6 +1,6 @@
 import { keys } from './keys.ts'
 import type { RunScript } from './scripts.ts'
-import { type StockEntry, salesKeptMs, stockEntryOf } from './stock-scripts.ts'
+import { linesOf, type StockEntry, salesKeptMs, stockEntriesOf } from './stock-scripts.ts'
 
 /** A product and how many of it were sold. */
 export interface Sale {
@@ -11,7 +11,7 @@ export interface Sale {
 /** What was counted in a shard since a recount began, and what is pending. */
 export interface SalesLook {
   /** `day` is yyyymmdd; quantities are below zero for a cancellation */
-  counted: (Omit<StockEntry, 'entryId'> & { day: string })[]
+  counted: (StockEntry & { day: string })[]
   entries: StockEntry[]
 }
 
@@ -35,10 +35,9 @@ export function salesScripts({ run }: RunScript) {
       return {
         counted: (counted as string[]).map((text) => {
           const [kind, id, orderId, day, ...pairs] = text.split(' ')
-          const { lines, ...rest } = stockEntryOf('', ['', kind, '', id, '', orderId, ...pairs] as string[])
-          return { ...rest, lines, day: day as string }
+          return { kind, id, orderId, day, lines: linesOf(pairs) } as StockEntry & { day: string }
         }),
-        entries: (entries as [string, string[]][]).map(([entryId, fields]) => stockEntryOf(entryId, fields)),
+        entries: stockEntriesOf(entries as string[]),
       }
     },
 

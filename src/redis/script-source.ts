@@ -54,9 +54,10 @@ export function parseScript(name: string, lua: string): ScriptSource {
   }
   keys.forEach((key, index) => {
     const isLast = variableKeys && index === keys.length - 1
-    const isUsed =
-      code.includes(`KEYS[${index + 1}]`) ||
-      (isLast && (code.includes(`for i = ${index + 1}, #KEYS`) || code.includes(`KEYS[${index} + `)))
+    const uses = isLast
+      ? [`for i = ${index + 1}, #KEYS`, `unpack(KEYS, ${index + 1})`, `KEYS[${index} + `]
+      : [`KEYS[${index + 1}]`]
+    const isUsed = uses.some((use) => code.includes(use))
     if (!isUsed) fail(`the code does not use KEYS[${index + 1}] (${key})`)
   })
   const args = header.map((line) => /^-- ARGV\[(\d+)(\.\.)?\] /.exec(line)).filter((match) => match !== null)

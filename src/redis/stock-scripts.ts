@@ -10,15 +10,14 @@ export interface Line {
 
 export type Reservation =
   | { outcome: 'NOT_LOADED'; productIds: number[] }
-  | { outcome: 'RESERVED'; entryId: string }
+  | { outcome: 'RESERVED' }
   | { outcome: 'INSUFFICIENT'; productId: number; available: number }
 
-/** An entry of a shard's pending stream. */
+/** What is pending in a shard. */
 export interface StockEntry {
-  entryId: string
-  kind: 'reserve' | 'cancel' | 'restock'
   /** of the order, the cancellation or the restock */
   id: string
+  kind: 'reserve' | 'cancel' | 'restock'
   /** the order reserved for or cancelled, empty for a restock */
   orderId: string
   lines: Line[]
@@ -26,7 +25,7 @@ export interface StockEntry {
 
 /** What Postgres decided about an entry. */
 export interface StockSettlement {
-  entryId: string
+  id: string
   lines: Line[]
   /** Postgres has the effect; false: it never will */
   committed: boolean
@@ -53,10 +52,8 @@ export function stockScripts({ run, runEach }: RunScript) {
     async (shard, orders) => {
       const answers = await runEach(
         'stock.reserve',
-        2 + orders.length,
         keys.stockAvailable(shard),
         keys.stockPending(shard),
-        ...orders.map(({ orderId }) => keys.stockEntry(shard, orderId)),
         ...orders.flatMap(({ orderId, lines }) => [orderId, lines.length, ...pairs(lines)]),
       )
       return answers.map(([outcome, rest]) => reservationOf(outcome, rest))
@@ -71,22 +68,17 @@ export function stockScripts({ run, runEach }: RunScript) {
     reserveStock: (shard: number, orderId: string, lines: Line[]): Promise<Reservation> =>
       reserve(shard, { orderId, lines }),
 
-    /** Leaves an entry for units that a cancellation or restock is about to bring. Gives the entry's id. */
-    async announceStock(
-      shard: number,
-      entry: { kind: 'cancel' | 'restock'; id: string; orderId: string; lines: Line[] },
-    ): Promise<string> {
-      const [, [entryId]] = await run(
+    /** Leaves an entry for units that a cancellation or restock is about to bring. */
+    async announceStock(shard: number, entry: StockEntry & { kind: 'cancel' | 'restock' }): Promise<void> {
+      await run(
         'stock.announce',
         keys.stockPending(shard),
-        keys.stockEntry(shard, entry.id),
         keys.stockLoading(shard),
         entry.kind,
         entry.id,
         entry.orderId,
         ...pairs(entry.lines),
       )
-      return entryId as string
     },
 
     /** Takes entries of one shard out of pending and applies what Postgres decided. */
@@ -104,8 +96,8 @@ export function stockScripts({ run, runEach }: RunScript) {
         salesKeptMs,
         days.length,
         ...days,
-        ...settlements.flatMap(({ entryId, lines, committed, units, sold }) => [
-          entryId,
+        ...settlements.flatMap(({ id, lines, committed, units, sold }) => [
+          id,
           committed ? 1 : 0,
           unitsCode[units],
           sold?.sign ?? 0,
@@ -132,7 +124,7 @@ export function stockScripts({ run, runEach }: RunScript) {
           ...productIds.slice(from, from + productsPerInspection),
         )
         units.push(...(found as string[]).map((text) => (text === '' ? null : Number(text))))
-        entries = (pending as [string, string[]][]).map(([entryId, fields]) => stockEntryOf(entryId, fields))
+        entries = stockEntriesOf(pending as string[])
       }
       return { units, entries }
     },
@@ -158,23 +150,32 @@ function reservationOf(outcome: Reservation['outcome'], rest: unknown[]): Reserv
     case 'NOT_LOADED':
       return { outcome, productIds: (rest[0] as string[]).map(Number) }
     case 'RESERVED':
-      return { outcome, entryId: rest[0] as string }
+      return { outcome }
     case 'INSUFFICIENT':
       return { outcome, productId: Number(rest[0]), available: rest[1] as number }
   }
 }
 
-/** Reads a pending entry from the flat list of its fields. */
-export function stockEntryOf(entryId: string, fields: string[]): StockEntry {
+/** Reads pending entries from a flat list of id and entry, in the order of their ids. */
+export function stockEntriesOf(flat: string[]): StockEntry[] {
+  const entries: StockEntry[] = []
+  for (let at = 0; at < flat.length; at += 2) {
+    entries.push(stockEntryOf(flat[at] as string, flat[at + 1] as string))
+  }
+  return entries.sort((a, b) => (a.id < b.id ? -1 : 1))
+}
+
+/** Reads a pending entry, whose text lua/stock.reserve.lua describes. */
+export function stockEntryOf(id: string, text: string): StockEntry {
+  const [, , , kind, , orderId, , ...pairs] = text.split(' ')
+  return { id, kind: kind as StockEntry['kind'], orderId: orderId as string, lines: linesOf(pairs) }
+}
+
+/** Lines from a flat list of product id and quantity. */
+export function linesOf(pairs: string[]): Line[] {
   const lines: Line[] = []
-  for (let at = 6; at < fields.length; at += 2) {
-    lines.push({ productId: Number(fields[at]), quantity: Number(fields[at + 1]) })
+  for (let at = 0; at < pairs.length; at += 2) {
+    lines.push({ productId: Number(pairs[at]), quantity: Number(pairs[at + 1]) })
   }
-  return {
-    entryId,
-    kind: fields[1] as StockEntry['kind'],
-    id: fields[3] as string,
-    orderId: fields[5] as string,
-    lines,
-  }
+  return lines
 }

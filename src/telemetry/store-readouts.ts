@@ -5,7 +5,7 @@ import { addReadout } from './series.ts'
 /** How long a scrape waits for a store, ms: well below the usual deadline of a scrape, 10 s. */
 const deadlineMs = 1000
 
-/** What waits in the pending streams of a kind. */
+/** What is pending of a kind. */
 export interface PendingEntries {
   entries: number
   /** age of the oldest, ms; 0 when there are none */

@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest'
 import { seoulDay } from '../../src/product/product.ts'
 import { keys } from '../../src/redis/keys.ts'
 import { type Harness, startHarness } from '../setup/harness.ts'
+import { stockEntryText } from '../setup/pending.ts'
 import { brokenOf, runSale, type Sale } from './sale.ts'
 
 let harness: Harness
@@ -100,17 +101,6 @@ const breaks: Record<string, () => Promise<Break>> = {
     change: { key: keys.couponHolder(sale.policyId, 99), from: strangerId, to: null },
     tamper: () => harness.redis.set(keys.couponHolder(sale.policyId, 99), strangerId),
   }),
-  'CPN-3 a holder for ever under way': async () => {
-    const key = keys.couponHolder(sale.policyId, 4)
-    const couponId = await harness.redis.get(key)
-    return {
-      rule: 'redis-holders-true',
-      violated: 1,
-      shown: { userId: 4, redis: `${couponId} 1-1`, postgres: couponId },
-      change: { key, from: `${couponId} 1-1`, to: couponId },
-      tamper: () => harness.redis.set(key, `${couponId} 1-1`),
-    }
-  },
   'PRD-6 sales of a day': async () => {
     const key = keys.stockSales(shardOf(sale.otherId), today())
     return {
@@ -137,12 +127,9 @@ const breaks: Record<string, () => Promise<Break>> = {
     shown: { key: keys.stockPending(shardOf(sale.productId)) },
     tamper: async () => {
       const [seconds] = await harness.redis.time()
-      const entryId = `${(Number(seconds) - 400) * 1000}-0`
-      const pending = keys.stockPending(shardOf(sale.productId))
-      // Ids only grow: the stream begins anew.
-      await harness.redis.del(pending)
-      const fields = ['kind', 'restock', 'id', strangerId, 'orderId', '', String(sale.productId), '1']
-      await harness.redis.xadd(pending, entryId, ...fields)
+      const lines = [{ productId: sale.productId, quantity: 1 }]
+      const entry = stockEntryText({ kind: 'restock', orderId: '', lines }, (Number(seconds) - 400) * 1000)
+      await harness.redis.hset(keys.stockPending(shardOf(sale.productId)), strangerId, entry)
     },
   }),
 }

@@ -28,7 +28,7 @@ const grant = (policyId: number, userId: number, atMs = startsAt): PolicyGrant =
   policyId,
   userId,
   couponId: randomUUIDv7(),
-  entryId: `${atMs}-0`,
+  issuedAtMs: atMs,
 })
 const commit = (grants: PolicyGrant[]) => commitAdmitted(harness.deps.transactions, grants)
 const rows = (policyIds: number[]) => harness.sql`

@@ -19,7 +19,7 @@ const grant = (userId: number, couponId: string, atMs = startsAt, policyId = 1):
   policyId,
   userId,
   couponId,
-  entryId: `${atMs}-0`,
+  issuedAtMs: atMs,
 })
 /** Each outcome as the rank of its coupon, or the code of its refusal. */
 const short = (outcomes: ReturnType<typeof decideGrants>['outcomes']) =>

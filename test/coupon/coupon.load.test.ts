@@ -6,6 +6,7 @@ import { keys } from '../../src/redis/keys.ts'
 import { noticeRedisRestart } from '../../src/worker.ts'
 import { expectExact } from '../setup/coupon-invariants.ts'
 import { type Harness, startHarness, tally, until } from '../setup/harness.ts'
+import { grantText } from '../setup/pending.ts'
 
 let harness: Harness
 beforeAll(async () => {
@@ -34,8 +35,10 @@ describe('loading a policy', () => {
     const [committed] =
       await harness.sql`select id, user_id from coupons where policy_id = ${policyId} limit 1`
     const pending = keys.couponPending(policyId)
-    await harness.redis.xadd(pending, '*', 'couponId', committed?.id, 'userId', committed?.user_id)
-    await harness.redis.xadd(pending, '*', 'couponId', '01890000-0000-7000-8000-000000000001', 'userId', 50)
+    await harness.redis.hset(pending, {
+      [committed?.user_id]: grantText(committed?.id, Date.now()),
+      50: grantText('01890000-0000-7000-8000-000000000001', Date.now()),
+    })
     await harness.redis.hdel(keys.couponPolicy(policyId), 'remaining')
     expect((await harness.get(`/v1/coupon-policies/${policyId}`)).body.remainingQuantity).toBe(10 - 3 - 1)
 
@@ -53,7 +56,7 @@ describe('loading a policy', () => {
         values (${couponId}, ${policyId}, 60, 1, now(), now() + interval '1 day')`
       await harness.sql`update coupon_policies set issued_quantity = 1 where id = ${policyId}`
       await harness.deps.scripts.settleCoupons(policyId, Date.now() + 3_600_000, [
-        { entryId: '1-1', couponId, userId: 60, heldId: couponId },
+        { couponId, userId: 60, heldId: couponId },
       ])
     })
     expect(outcomes).toEqual(['READ_AGAIN', 'LOADED'])

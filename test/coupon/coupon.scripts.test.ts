@@ -1,6 +1,5 @@
 import { randomUUIDv7 } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { issuedAtOf } from '../../src/coupon/coupon.ts'
 import { givenBack } from '../../src/redis/coupon-scripts.ts'
 import { keys } from '../../src/redis/keys.ts'
 import { readScripts } from '../../src/redis/script-source.ts'
@@ -44,7 +43,7 @@ async function admit(userId: number) {
   const couponId = randomUUIDv7()
   const admitted = await issue(userId, couponId)
   if (admitted.outcome !== 'ADMITTED') throw new Error(`not admitted: ${admitted.outcome}`)
-  return { entryId: admitted.entryId, couponId, userId }
+  return { couponId, userId }
 }
 
 /** Runs the very script with its one question for the time replaced by an answer, ms. */
@@ -66,7 +65,7 @@ async function issueAt(now: number, userId: number) {
 }
 
 const inspect = () => harness.deps.scripts.inspectPolicy(policyId)
-const settle = (...grants: { entryId: string; couponId: string; userId: number; heldId: string | null }[]) =>
+const settle = (...grants: { couponId: string; userId: number; heldId: string | null }[]) =>
   redisNow().then((now) => harness.deps.scripts.settleCoupons(policyId, now + day, grants))
 
 describe('coupon.issue', () => {
@@ -75,15 +74,14 @@ describe('coupon.issue', () => {
     expect(await inspect()).toMatchObject({ remaining: null, pendingCouponIds: [] })
   })
 
-  it('[CPN-3] ADMITTED takes one unit, names the holder and leaves a pending grant', async () => {
+  it('[CPN-3] ADMITTED takes one unit and leaves a pending grant, with an expiry', async () => {
     await load(10)
     const couponId = randomUUIDv7()
     const admitted = await issue(1, couponId)
     expect(admitted).toMatchObject({ outcome: 'ADMITTED' })
-    const entryId = admitted.outcome === 'ADMITTED' ? admitted.entryId : ''
     expect(await inspect()).toMatchObject({ remaining: 9, pendingCouponIds: [couponId] })
-    expect(await harness.redis.get(keys.couponHolder(policyId, 1))).toBe(`${couponId} ${entryId}`)
-    expect(await harness.redis.pttl(keys.couponHolder(policyId, 1))).toBeGreaterThan(hour)
+    expect(await harness.redis.exists(keys.couponHolder(policyId, 1))).toBe(0)
+    expect(await harness.redis.pttl(keys.couponPending(policyId))).toBeGreaterThan(hour)
   })
 
   it('[CPN-1, CPN-3] answers those who ask in one call one after the other, down to the last unit', async () => {
@@ -147,7 +145,7 @@ describe('coupon.issue', () => {
     const now = await redisNow()
     await load(10, { startsAt: now - 1 })
     const admitted = await issue(1)
-    const issuedAt = admitted.outcome === 'ADMITTED' ? issuedAtOf(admitted.entryId) : 0
+    const issuedAt = admitted.outcome === 'ADMITTED' ? admitted.issuedAtMs : 0
     expect(issuedAt).toBeGreaterThanOrEqual(now)
     expect(issuedAt).toBeLessThanOrEqual(await redisNow())
     await harness.redis.hset(keys.couponPolicy(policyId), 'endsAt', now)
@@ -156,7 +154,7 @@ describe('coupon.issue', () => {
     expect(await issue(3)).toEqual({ outcome: 'NOT_STARTED' })
   })
 
-  it('[CPN-3] the holder comes before window and quantity: IN_PROGRESS, then ALREADY_ISSUED, also when all is over', async () => {
+  it('[CPN-3] what the user has comes before window and quantity: IN_PROGRESS, then ALREADY_ISSUED, also when all is over', async () => {
     await load(1)
     const grant = await admit(1)
     expect(await issue(1)).toEqual({ outcome: 'IN_PROGRESS', couponId: grant.couponId })
@@ -173,7 +171,7 @@ describe('coupon.issue', () => {
 })
 
 describe('coupon.settle', () => {
-  it('[CPN-3] SETTLED: a committed grant leaves pending, and its holder is marked committed, with an expiry', async () => {
+  it('[CPN-3] SETTLED: a committed grant leaves pending, and its holder is written, with an expiry', async () => {
     await load(10)
     const grant = await admit(1)
     expect(await settle({ ...grant, heldId: grant.couponId })).toBe('SETTLED')
@@ -181,7 +179,6 @@ describe('coupon.settle', () => {
     expect(await harness.redis.get(keys.couponHolder(policyId, 1))).toBe(grant.couponId)
     expect(await harness.redis.pttl(keys.couponHolder(policyId, 1))).toBeGreaterThan(hour)
     expect(await harness.redis.pttl(keys.couponPolicy(policyId))).toBeGreaterThan(hour)
-    expect(await harness.redis.pttl(keys.couponPending(policyId))).toBeGreaterThan(hour)
   })
 
   it('[CPN-3, ALL-4] DROPPED: a grant that Postgres refused frees its user and has everything loaded again', async () => {
@@ -203,7 +200,7 @@ describe('coupon.settle', () => {
 
   it('[ALL-4] DROPPED: a committed grant that Redis has lost makes the quantity doubtful, not the holders', async () => {
     await load(10)
-    const lost = { entryId: '1-1', couponId: randomUUIDv7(), userId: 1, heldId: null }
+    const lost = { couponId: randomUUIDv7(), userId: 1, heldId: null }
     expect(await settle({ ...lost, heldId: lost.couponId })).toBe('DROPPED')
     expect(await inspect()).toMatchObject({ remaining: null, holdersLoaded: true })
     expect(await issue(1)).toEqual({ outcome: 'ALREADY_ISSUED', couponId: lost.couponId })
@@ -212,7 +209,7 @@ describe('coupon.settle', () => {
   it('[CPN-3, ALL-4] takes many grants at once, each by its own fate; one that Redis has lost counts for all', async () => {
     await load(10)
     const [kept, back, lost] = [await admit(1), await admit(2), await admit(3)]
-    await harness.redis.xdel(keys.couponPending(policyId), lost.entryId)
+    await harness.redis.hdel(keys.couponPending(policyId), '3')
     const committed = [kept, lost].map((grant) => ({ ...grant, heldId: grant.couponId }))
     expect(await settle(...committed, { ...back, heldId: givenBack })).toBe('DROPPED')
     expect(await inspect()).toMatchObject({ remaining: null, holdersLoaded: true, pendingCouponIds: [] })
@@ -257,6 +254,22 @@ describe('coupon.settle', () => {
     expect(await issue(1)).toEqual({ outcome: 'ALREADY_ISSUED', couponId: grant.couponId })
   })
 
+  it('[CPN-3] a grant that comes twice in one call gives its unit back once', async () => {
+    await load(3)
+    const grant = { ...(await admit(1)), heldId: givenBack }
+    expect(await settle(grant, grant)).toBe('SETTLED')
+    expect(await inspect()).toMatchObject({ remaining: 3, pendingCouponIds: [] })
+  })
+
+  it('[CPN-3, ALL-4] a grant given back twice leaves alone what its user was granted in between', async () => {
+    await load(3)
+    const first = { ...(await admit(1)), heldId: givenBack }
+    await settle(first)
+    const second = await admit(1)
+    expect(await settle(first)).toBe('SETTLED')
+    expect(await inspect()).toMatchObject({ remaining: 2, pendingCouponIds: [second.couponId] })
+  })
+
   it('[CPN-3] a refusal that comes late does not free a user who holds another coupon by now', async () => {
     await load(10)
     const late = await admit(1)
@@ -289,7 +302,7 @@ describe('coupon.load', () => {
 
   it('[ALL-4] READ_AGAIN when a grant was settled since the loader looked', async () => {
     const couponId = randomUUIDv7()
-    await settle({ entryId: '1-1', couponId, userId: 1, heldId: couponId })
+    await settle({ couponId, userId: 1, heldId: couponId })
     expect(await load(10)).toBe('READ_AGAIN')
     expect((await inspect()).remaining).toBe(null)
   })

@@ -23,7 +23,7 @@ async function start(env: Parameters<typeof startServer>[1] = {}) {
 }
 
 const users = (count: number, from = 1) => Array.from({ length: count }, (_, index) => from + index)
-const pendingCount = (policyId: number) => harness.redis.xlen(keys.couponPending(policyId))
+const pendingCount = (policyId: number) => harness.redis.hlen(keys.couponPending(policyId))
 const couponCount = async (policyId: number) =>
   (await harness.sql`select count(*)::int as n from coupons where policy_id = ${policyId}`)[0]?.n
 

@@ -29,7 +29,7 @@ async function start(env: Parameters<typeof startServer>[1] = {}) {
 }
 
 const users = (count: number, from = 1) => Array.from({ length: count }, (_, index) => from + index)
-const pendingCount = () => harness.redis.xlen(keys.stockPending(0))
+const pendingCount = () => harness.redis.hlen(keys.stockPending(0))
 const orderBody = (userId: number) => ({ userId, items: [{ productId, quantity: 1 }] })
 const stockInRedis = () => harness.redis.hget(keys.stockAvailable(0), String(productId))
 const stockInPostgres = async () =>

@@ -35,7 +35,7 @@ afterEach(async () => {
 
 const users = (count: number) => Array.from({ length: count }, (_, index) => 1 + index)
 const lines = () => productIds.map((productId) => ({ productId, quantity: 1 }))
-const pendingCount = () => harness.redis.xlen(keys.stockPending(0))
+const pendingCount = () => harness.redis.hlen(keys.stockPending(0))
 
 /** A buyer orders one of each product, and repeats with the same key until the answer is decided, as clients do. */
 function buy(userId: number): Promise<Answer> {

@@ -48,7 +48,7 @@ describe('the recovery worker', () => {
     await untilLockIsAwaited(harness, 'commit')
     await untilGivenBack()
     await letGo()
-    await until('the coupon', async () => (await harness.redis.xlen(keys.couponPending(policyId))) === 0)
+    await until('the coupon', async () => (await harness.redis.hlen(keys.couponPending(policyId))) === 0)
     await expectExact(harness, policyId, 1)
   })
 

@@ -7,6 +7,7 @@ import { createDomains } from '../../src/domains.ts'
 import { readEnv } from '../../src/env.ts'
 import { keys } from '../../src/redis/keys.ts'
 import { type Harness, startHarness } from '../setup/harness.ts'
+import { stockEntryText } from '../setup/pending.ts'
 import { type Exposed, parseExposition } from './exposition.ts'
 
 const root = join(import.meta.dirname, '../..')
@@ -141,9 +142,9 @@ it('what was left pending, and what drifted, is told and counted', async () => {
   try {
     await redis.hincrby(keys.couponPolicy(policyId), 'remaining', 5)
     for (const recovery of other.recoveries) await recovery.reconcile()
-    // A stream keeps its last id, so an entry of 1970 needs a new one.
-    await redis.del(keys.stockPending(0))
-    await redis.xadd(keys.stockPending(0), '1-1', 'kind', 'reserve', 'id', crypto.randomUUID(), 'order', '')
+    const id = crypto.randomUUID()
+    const entry = stockEntryText({ kind: 'reserve', orderId: id, lines: [] }, 1)
+    await redis.hset(keys.stockPending(0), id, entry)
     const before = await scrape(other.app)
     expect(before.value('seonchak_drift_found_total', { kind: 'coupon' })).toBe(1)
     expect(before.value('seonchak_pending_entries', { kind: 'stock' })).toBe(1)

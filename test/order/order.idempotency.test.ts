@@ -152,7 +152,7 @@ describe('Idempotency-Key of an order', () => {
     const { post, open } = gated(harness, 'commit')
     const body = { userId, items: lines(1) }
     const first = post('/v1/orders', body, { 'Idempotency-Key': 'k' })
-    await until('the entry', async () => (await harness.redis.xlen(keys.stockPending(0))) === 1)
+    await until('the entry', async () => (await harness.redis.hlen(keys.stockPending(0))) === 1)
     const patience = setInterval(() => (aheadMs += 500), 10)
     const early = await changingNothing(harness, () => order('k'))
     clearInterval(patience)
@@ -170,7 +170,7 @@ describe('Idempotency-Key of an order', () => {
     const claims = () => harness.redis.keys(keys.idempotencyClaim('*'))
     const ofOthers = await claims()
     const first = post('/v1/orders', { userId, items: lines(1) }, { 'Idempotency-Key': 'k' })
-    await until('the entry', async () => (await harness.redis.xlen(keys.stockPending(0))) === 1)
+    await until('the entry', async () => (await harness.redis.hlen(keys.stockPending(0))) === 1)
     const [claim = ''] = (await claims()).filter((key) => !ofOthers.includes(key))
     let left = await harness.redis.pttl(claim)
     expect(left).toBeLessThanOrEqual(2500)
@@ -212,7 +212,7 @@ describe('Idempotency-Key of an order', () => {
         const claims = await harness.redis.keys(keys.idempotencyClaim('*'))
         if (claims.length > 0) await harness.redis.del(claims)
         const count = answers.push(post('/v1/orders', body, { 'Idempotency-Key': 'k' }))
-        await until('the entry', async () => (await harness.redis.xlen(keys.stockPending(0))) === count)
+        await until('the entry', async () => (await harness.redis.hlen(keys.stockPending(0))) === count)
       }
       for (const { open } of held) open()
       const given = await Promise.all(answers)

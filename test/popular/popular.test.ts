@@ -6,6 +6,7 @@ import { createRecount } from '../../src/popular/recount.ts'
 import { keys } from '../../src/redis/keys.ts'
 import { type Harness, startHarness, tally } from '../setup/harness.ts'
 import { expectConsistent } from '../setup/order-invariants.ts'
+import { stockEntryText } from '../setup/pending.ts'
 import { holding, untilLockIsAwaited } from '../setup/row-locks.ts'
 
 const hour = 3_600_000
@@ -304,15 +305,12 @@ describe('the midnight snapshot', () => {
     const [id] = (await products(1)) as [number]
     await sell(id, 1)
     now = midnightOf('2026-05-11')
-    // A stream of its own: ids only rise, and Redis has the clock of the real world.
-    await harness.redis.del(keys.stockPending(0))
-    const entryId = (await harness.redis.xadd(
-      keys.stockPending(0),
-      ...[`${now + 999}-0`, 'kind', 'restock', 'id', randomUUIDv7(), 'orderId', ''],
-    )) as string
+    const restockId = randomUUIDv7()
+    const entry = stockEntryText({ kind: 'restock', orderId: '', lines: [] }, now + 999)
+    await harness.redis.hset(keys.stockPending(0), restockId, entry)
     const run = harness.rankings.takeSnapshot('2026-05-11')
     await expectNoneYet()
-    await harness.redis.xdel(keys.stockPending(0), entryId)
+    await harness.redis.hdel(keys.stockPending(0), restockId)
     expect(await run).toMatchObject({ date: '2026-05-11', items: [{ productId: id, soldQuantity: 1 }] })
   })
 

@@ -6,6 +6,7 @@ import { changingNothing } from '../setup/contents.ts'
 import { gated } from '../setup/gate.ts'
 import { type Harness, startHarness, tally, until } from '../setup/harness.ts'
 import { expectConsistent } from '../setup/order-invariants.ts'
+import { stockEntryText } from '../setup/pending.ts'
 
 let aheadMs = 0
 let harness: Harness
@@ -29,7 +30,7 @@ const flush = () => {
   aheadMs += 1000
   return harness.redis.flushdb()
 }
-const pending = () => harness.redis.xlen(keys.stockPending(shard))
+const pending = () => harness.redis.hlen(keys.stockPending(shard))
 const order = (quantity: number) => ({ userId, items: [{ productId, quantity }] })
 const postgresStock = async () =>
   (await harness.sql`select stock from products where id = ${productId}`)[0]?.stock
@@ -116,8 +117,9 @@ describe('what is pending', () => {
   it('[ALL-4] more reservations than units, as an old copy of Redis may have, leave 0 and not less', async () => {
     for (const quantity of [6, 7]) {
       const id = harness.deps.newId()
-      const fields = ['kind', 'reserve', 'id', id, 'orderId', id, productId, quantity]
-      await harness.redis.xadd(keys.stockPending(shard), '*', ...fields)
+      const lines = [{ productId, quantity }]
+      const entry = stockEntryText({ kind: 'reserve', orderId: id, lines }, Date.now())
+      await harness.redis.hset(keys.stockPending(shard), id, entry)
     }
     await forget(productId)
     expect(await stockOf()).toBe(0)

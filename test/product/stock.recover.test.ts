@@ -262,7 +262,7 @@ async function stocks(): Promise<number[]> {
 /** Waits until there are so many entries in all shards together. */
 async function pendingEntries(count: number): Promise<void> {
   await until('the entries', async () => {
-    const lengths = await Promise.all(shards.map((shard) => harness.redis.xlen(keys.stockPending(shard))))
+    const lengths = await Promise.all(shards.map((shard) => harness.redis.hlen(keys.stockPending(shard))))
     return lengths.reduce((sum, length) => sum + length, 0) === count
   })
 }

@@ -103,10 +103,9 @@ async function useCouponScripts(scripts: Scripts, policyId: number): Promise<voi
   const admission = await scripts.issueCoupon(policyId, 1, couponId)
   expect(admission.outcome).toBe('ADMITTED')
   await scripts.inspectPolicy(policyId)
-  const entryId = 'entryId' in admission ? admission.entryId : ''
   await scripts.settleCoupons(policyId, soon, [
-    { entryId, couponId, userId: 1, heldId: couponId },
-    { entryId: '1-1', couponId: randomUUID(), userId: 2, heldId: null },
+    { couponId, userId: 1, heldId: couponId },
+    { couponId: randomUUID(), userId: 2, heldId: null },
   ])
   await scripts.holdCoupons(policyId, soon, [{ userId: 1, couponId }])
 }

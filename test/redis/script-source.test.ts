@@ -22,7 +22,7 @@ it('reads keys and outcomes from the header', () => {
     outcomes: ['NOT_LOADED', 'ADMITTED', 'ALREADY_ISSUED', 'IN_PROGRESS', 'NOT_STARTED', 'ENDED', 'SOLD_OUT'],
   })
   expect(scripts.get('stock.announce')).toMatchObject({
-    keys: ['pending', 'entry', 'loading'],
+    keys: ['pending', 'loading'],
     variableKeys: false,
     outcomes: ['ANNOUNCED'],
   })
@@ -53,8 +53,8 @@ const broken: {
   {
     what: 'a key that the header does not name',
     script: 'stock.announce',
-    changes: [[/^-- KEYS\[3\].*\n/m, '']],
-    says: 'the code uses KEYS[3], the header does not name it',
+    changes: [[/^-- KEYS\[2\].*\n/m, '']],
+    says: 'the code uses KEYS[2], the header does not name it',
   },
   {
     what: 'a key more than the header names',
@@ -65,29 +65,29 @@ const broken: {
   {
     what: 'a key that the code does not use',
     script: 'stock.announce',
-    changes: [["'HDEL', KEYS[3]", "'HDEL', KEYS[1]"]],
-    says: 'the code does not use KEYS[3] (loading)',
+    changes: [["'HDEL', KEYS[2]", "'HDEL', KEYS[1]"]],
+    says: 'the code does not use KEYS[2] (loading)',
   },
   {
     what: 'a key that only a comment uses',
     script: 'stock.announce',
-    changes: [["redis.call('HDEL', KEYS[3]", "-- redis.call('HDEL', KEYS[3]"]],
-    says: 'the code does not use KEYS[3] (loading)',
+    changes: [["redis.call('HDEL', KEYS[2]", "-- redis.call('HDEL', KEYS[2]"]],
+    says: 'the code does not use KEYS[2] (loading)',
   },
   {
     what: 'many keys that the code does not go through',
     script: 'coupon.settle',
-    changes: [['for i = 3, #KEYS do', 'for i = 3, 3 do']],
+    changes: [['KEYS[2 + i]', 'KEYS[3]']],
     says: 'the code does not use KEYS[3] (holder)',
   },
   {
     what: 'keys in another order',
     script: 'stock.announce',
     changes: [
-      ['-- KEYS[2] entry', '-- KEYS[3] entry'],
-      ['-- KEYS[3] loading', '-- KEYS[2] loading'],
+      ['-- KEYS[1] pending', '-- KEYS[2] pending'],
+      ['-- KEYS[2] loading', '-- KEYS[1] loading'],
     ],
-    says: 'KEYS[3] is out of order in the header',
+    says: 'KEYS[2] is out of order in the header',
   },
   {
     what: 'a key before the last that stands for many',
@@ -161,13 +161,13 @@ const broken: {
   {
     what: 'an outcome that is never given',
     script: 'coupon.issue',
-    changes: [['if remaining - granted < 1 then return { SOLD_OUT } end', '']],
+    changes: [['if remaining - #made / 2 < 1 then return { SOLD_OUT } end', '']],
     says: 'the code never gives the outcome SOLD_OUT',
   },
   {
     what: 'an outcome that only a comment gives',
     script: 'coupon.issue',
-    changes: [['if remaining - granted < 1 then', '-- if remaining - granted < 1 then']],
+    changes: [['if remaining - #made / 2 < 1 then', '-- if remaining - #made / 2 < 1 then']],
     says: 'the code never gives the outcome SOLD_OUT',
   },
 ]

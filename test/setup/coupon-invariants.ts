@@ -20,7 +20,7 @@ export async function expectExact(harness: Harness, policyId: number, issued: nu
   expect(await redis.hget(keys.couponPolicy(policyId), 'remaining')).toBe(
     String(policy?.total_quantity - issued),
   )
-  expect(await redis.xlen(keys.couponPending(policyId))).toBe(0)
+  expect(await redis.hlen(keys.couponPending(policyId))).toBe(0)
 
   if (rows.length > 0) {
     const held = await redis.mget(rows.map((row) => keys.couponHolder(policyId, row.user_id)))

@@ -85,7 +85,7 @@ async function expectStockAgrees(harness: Harness): Promise<void> {
     if (!cursor) break
   }
   expect(shown).toEqual(products.map(({ id, stock }) => ({ id, stock })))
-  for (const shard of shards) expect(await redis.xlen(keys.stockPending(shard))).toBe(0)
+  for (const shard of shards) expect(await redis.hlen(keys.stockPending(shard))).toBe(0)
 }
 
 /** The sorted sets of the days count the live orders of the days. */
