@@ -374,15 +374,17 @@ describe('stock.load', () => {
 })
 
 describe('stock.inspect', () => {
-  it('[ALL-4] tells units in the order asked for, and every pending entry of the shard', async () => {
+  it('[ALL-4] tells units in the order asked for, and every pending entry of the shard, by id', async () => {
     await stock({ 7: 9, 8: 0 })
-    const first = await take([line(7, 2)])
-    const second = await announce('restock', [line(9, 4)])
+    const ids = [1, 2].map(() => randomUUIDv7()).sort()
+    const [first, second] = ids as [string, string]
+    await announce('restock', [line(9, 4)], second)
+    await take([line(7, 2)], first)
     const { units, entries } = await inspect(9, 8, 7)
     expect(units).toEqual([null, 0, 7])
     expect(entries.map(({ id, kind }) => [id, kind])).toEqual([
-      [first.id, 'reserve'],
-      [second.id, 'restock'],
+      [first, 'reserve'],
+      [second, 'restock'],
     ])
   })
 
