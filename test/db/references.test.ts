@@ -29,7 +29,7 @@ async function failing(run: (sql: Harness['sql']) => Promise<unknown>) {
 const count = async (table: string) =>
   Number((await harness.sql.unsafe(`select count(*) from ${table}`))[0]?.count)
 
-describe('what the rows of an order refer to', () => {
+describe('what the rows of an order and a coupon refer to', () => {
   // Two rows a statement, and only the second refers to nothing.
   it.each<[string, string, (sql: Harness['sql']) => Promise<unknown>]>([
     [
@@ -77,8 +77,18 @@ describe('what the rows of an order refer to', () => {
       (sql) => sql`insert into balance_entries (user_id, type, amount, balance_after, created_at)
         select user_id, 'CHARGE', 1, 1, now() from unnest(${[userId, 987_654_321]}::bigint[]) as user_id`,
     ],
+    [
+      'coupons',
+      'coupons_policy',
+      async (sql) => {
+        const policyId = await harness.policy()
+        await sql`insert into coupons (id, policy_id, user_id, rank, issued_at, expires_at)
+          select gen_random_uuid(), policy_id, 1, 1, now(), now() + interval '1 day'
+          from unnest(${[policyId, 987_654_321]}::bigint[]) as policy_id`
+      },
+    ],
   ])(
-    '[ORD-4] %s: one row without it (%s) fails the statement, with all its rows',
+    '[ORD-4, CPN-3] %s: one row without it (%s) fails the statement, with all its rows',
     async (table, constraint, run) => {
       const before = await count(table)
       expect(await failing(run)).toEqual({ code: '23503', table, constraint })
@@ -101,7 +111,11 @@ describe('what the rows of an order refer to', () => {
     ['order_items', `update order_items set order_id = '${nobody}'`],
     ['order_items', 'update order_items set product_id = 987654321'],
     ['balance_entries', 'update balance_entries set user_id = 987654321'],
-  ])('[ORD-4] of %s, "%s" is refused', async (table, statement) => {
+    ['coupons', 'update coupons set policy_id = 987654321'],
+    ['coupon_policies', 'delete from coupon_policies'],
+    ['coupon_policies', 'truncate coupon_policies'],
+    ['coupon_policies', 'update coupon_policies set id = default'],
+  ])('[ORD-4, CPN-3] of %s, "%s" is refused', async (table, statement) => {
     const expected = { code: '23001', table, constraint: `${table}_stay` }
     expect(await failing((sql) => sql.unsafe(statement))).toEqual(expected)
   })
