@@ -4,7 +4,9 @@ LOCK TABLE "coupon_policies", "coupons";--> statement-breakpoint
 ALTER TABLE "coupons" DROP CONSTRAINT "coupons_policy_id_coupon_policies_id_fk";--> statement-breakpoint
 CREATE FUNCTION require_policies() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-  IF EXISTS (SELECT FROM added WHERE NOT EXISTS (SELECT FROM public.coupon_policies WHERE coupon_policies.id = added.policy_id)) THEN
+  -- Of few policies: a batch has many coupons of the same.
+  IF EXISTS (SELECT FROM (SELECT DISTINCT policy_id FROM added) AS named
+      WHERE NOT EXISTS (SELECT FROM public.coupon_policies WHERE coupon_policies.id = named.policy_id)) THEN
     PERFORM public.refuse_orphan('policy', TG_TABLE_NAME, TG_NAME);
   END IF;
   RETURN NULL;
