@@ -7,7 +7,7 @@
 -- KEYS[2] pending    hash  id → entry that is not settled; the id of a reservation is that of its order
 -- ARGV[1..] orderId, lines, then productId and quantity a line; each product once an order
 --
--- One answer an order:
+-- One answer an order, a line each, as one text:
 -- 0 NOT_LOADED      productIds          those of the lines of which nothing is known: load them and ask again
 -- 1 RESERVED
 -- 2 INSUFFICIENT    productId, available   the first line that cannot be served
@@ -15,8 +15,6 @@
 -- An entry is 'madeAt <ms> kind <kind> orderId <id> lines <productId> <quantity> …', dated by the clock of Redis. Its
 -- words tell what it is, and make it longer than 64 bytes: of shorter ones Redis makes a list that it searches for each
 -- id (hash-max-listpack-value).
-
--- Ids are answered as the texts that they came as: clients read integers near 2^53 inexactly.
 
 local NOT_LOADED, RESERVED, INSUFFICIENT = 0, 1, 2
 
@@ -42,10 +40,10 @@ local function reserve(orderId, from, to)
     if not available then
       missing[#missing + 1] = productId
     elseif available < tonumber(ARGV[at + 1]) then
-      short = short or { INSUFFICIENT, productId, available }
+      short = short or INSUFFICIENT .. ' ' .. productId .. ' ' .. available
     end
   end
-  if #missing > 0 then return { NOT_LOADED, missing } end
+  if #missing > 0 then return NOT_LOADED .. ' ' .. table.concat(missing, ' ') end
   if short then return short end
 
   for at = from, to, 2 do
@@ -55,7 +53,7 @@ local function reserve(orderId, from, to)
   end
   made[#made + 1] = orderId
   made[#made + 1] = head .. orderId .. ' lines ' .. table.concat(ARGV, ' ', from, to)
-  return { RESERVED }
+  return RESERVED
 end
 
 local orderIds, starts, at = {}, {}, 1
@@ -70,12 +68,12 @@ for i, entry in ipairs(redis.call('HMGET', KEYS[2], unpack(orderIds))) do
 end
 for i, orderId in ipairs(orderIds) do
   if isPending[orderId] then
-    answers[i] = { RESERVED }
+    answers[i] = RESERVED
   else
     answers[i] = reserve(orderId, starts[i] + 2, (starts[i + 1] or #ARGV + 1) - 1)
-    isPending[orderId] = answers[i][1] == RESERVED
+    isPending[orderId] = answers[i] == RESERVED
   end
 end
 if #made > 0 then redis.call('HSET', KEYS[2], unpack(made)) end
 for productId, quantity in pairs(taken) do redis.call('HINCRBY', KEYS[1], productId, -quantity) end
-return answers
+return table.concat(answers, '\n')

@@ -46,7 +46,7 @@ export function couponScripts({ run, runEach }: RunScript) {
         ...users.map(({ userId }) => keys.couponHolder(policyId, userId)),
         ...users.flatMap(({ couponId, userId }) => [couponId, userId]),
       )
-      return answers.map(([outcome, [rest]]) => admissionOf(outcome, rest))
+      return answers.map(([outcome, [rest]]) => admissionOf(outcome, rest as string))
     },
   )
 
@@ -139,13 +139,13 @@ export function couponScripts({ run, runEach }: RunScript) {
   }
 }
 
-function admissionOf(outcome: CouponAdmission['outcome'], rest: unknown): CouponAdmission {
+function admissionOf(outcome: CouponAdmission['outcome'], rest: string): CouponAdmission {
   switch (outcome) {
     case 'ADMITTED':
-      return { outcome, issuedAtMs: rest as number }
+      return { outcome, issuedAtMs: Number(rest) }
     case 'ALREADY_ISSUED':
     case 'IN_PROGRESS':
-      return { outcome, couponId: rest as string }
+      return { outcome, couponId: rest }
     default:
       return { outcome }
   }

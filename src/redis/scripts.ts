@@ -40,8 +40,11 @@ type ScriptAnswer<Name extends ScriptName> = [(typeof scriptOutcomes)[Name][numb
 export interface RunScript {
   /** Runs a script that gives one answer. */
   run<Name extends ScriptName>(name: Name, ...args: (string | number)[]): Promise<ScriptAnswer<Name>>
-  /** Runs a script that gives a list of answers. */
-  runEach<Name extends ScriptName>(name: Name, ...args: (string | number)[]): Promise<ScriptAnswer<Name>[]>
+  /** Runs a script that gives several answers, a line each with spaces between what it carries. */
+  runEach<Name extends ScriptName>(
+    name: Name,
+    ...args: (string | number)[]
+  ): Promise<[ScriptAnswer<Name>[0], string[]][]>
 }
 
 export type Scripts = ReturnType<typeof bindScripts>
@@ -63,10 +66,10 @@ export function bindScripts(
     }
   }
 
-  async function call(name: ScriptName, args: (string | number)[]): Promise<unknown[]> {
-    const command = (
-      redis as unknown as Record<string, (...args: (string | number)[]) => Promise<unknown[]>>
-    )[name]
+  async function call(name: ScriptName, args: (string | number)[]): Promise<unknown> {
+    const command = (redis as unknown as Record<string, (...args: (string | number)[]) => Promise<unknown>>)[
+      name
+    ]
     if (command === undefined) throw new Error(`The connection does not know the script ${name}`)
     return command.apply(redis, args)
   }
@@ -75,14 +78,14 @@ export function bindScripts(
   async function measured<Name extends ScriptName>(
     name: Name,
     args: (string | number)[],
-    answersOf: (reply: unknown[]) => unknown[][],
+    answersOf: (reply: unknown) => unknown[][],
   ): Promise<ScriptAnswer<Name>[]> {
     const startedAt = performance.now()
     try {
       const answers = answersOf(await call(name, args))
       const ms = performance.now() - startedAt
       return answers.map(([number, ...rest]) => {
-        const outcome = scriptOutcomes[name][number as number] as ScriptAnswer<Name>[0]
+        const outcome = scriptOutcomes[name][Number(number)] as ScriptAnswer<Name>[0]
         onRun(name, outcome, ms)
         return [outcome, rest]
       })
@@ -93,9 +96,15 @@ export function bindScripts(
   }
 
   const run: RunScript = {
-    run: async (name, ...args) => (await measured(name, args, (reply) => [reply]))[0] as never,
-    runEach: (name, ...args) => measured(name, args, (reply) => reply as unknown[][]),
+    run: async (name, ...args) => (await measured(name, args, (reply) => [reply as unknown[]]))[0] as never,
+    runEach: (name, ...args) => measured(name, args, readLines) as never,
   }
 
   return { ...couponScripts(run), ...stockScripts(run), ...salesScripts(run), ...pendingScripts(run) }
+}
+
+function readLines(reply: unknown): string[][] {
+  return String(reply)
+    .split('\n')
+    .map((line) => line.split(' '))
 }

@@ -145,14 +145,14 @@ export function stockScripts({ run, runEach }: RunScript) {
   }
 }
 
-function reservationOf(outcome: Reservation['outcome'], rest: unknown[]): Reservation {
+function reservationOf(outcome: Reservation['outcome'], rest: string[]): Reservation {
   switch (outcome) {
     case 'NOT_LOADED':
-      return { outcome, productIds: (rest[0] as string[]).map(Number) }
+      return { outcome, productIds: rest.map(Number) }
     case 'RESERVED':
       return { outcome }
     case 'INSUFFICIENT':
-      return { outcome, productId: Number(rest[0]), available: rest[1] as number }
+      return { outcome, productId: Number(rest[0]), available: Number(rest[1]) }
   }
 }
 

@@ -51,7 +51,7 @@ async function issueAt(now: number, userId: number) {
   const source = readScripts().find((script) => script.name === 'coupon.issue')
   const parts = source?.lua.split("redis.call('TIME')") ?? []
   expect(parts.length).toBe(2)
-  const [[number]] = (await harness.redis.eval(
+  const answer = (await harness.redis.eval(
     parts.join('{ math.floor(ARGV[3] / 1000), ARGV[3] % 1000 * 1000 }'),
     3,
     keys.couponPolicy(policyId),
@@ -60,8 +60,8 @@ async function issueAt(now: number, userId: number) {
     randomUUIDv7(),
     userId,
     now,
-  )) as [[number]]
-  return source?.outcomes[number]
+  )) as string
+  return source?.outcomes[Number(answer.split(' ')[0])]
 }
 
 const inspect = () => harness.deps.scripts.inspectPolicy(policyId)

@@ -161,7 +161,7 @@ const broken: {
   {
     what: 'an outcome that is never given',
     script: 'coupon.issue',
-    changes: [['if remaining - #made / 2 < 1 then return { SOLD_OUT } end', '']],
+    changes: [['if remaining - #made / 2 < 1 then return SOLD_OUT end', '']],
     says: 'the code never gives the outcome SOLD_OUT',
   },
   {
