@@ -1,5 +1,5 @@
 -- sales.finish: stores one day's sales as counted from Postgres, adds what was settled since the look, and marks the day
--- complete.
+-- complete. With the last day the count is over, and nothing is logged any more.
 --
 -- KEYS[1] salesLog  list
 -- KEYS[2] counted   hash        day → 1
@@ -8,7 +8,8 @@
 -- ARGV[2] day          yyyymmdd
 -- ARGV[3] looked       how much of the log the count includes
 -- ARGV[4] salesKeptMs
--- ARGV[5..] productId, quantity   two a product
+-- ARGV[5] isLast       1 when no other day of this count follows
+-- ARGV[6..] productId, quantity   two a product
 --
 -- 0 LOST     flushed, expired, or begun anew by another
 -- 1 COUNTED
@@ -18,7 +19,7 @@ local LOST, COUNTED = 0, 1
 if redis.call('LINDEX', KEYS[1], 0) ~= ARGV[1] then return { LOST } end
 
 redis.call('DEL', KEYS[3])
-for i = 5, #ARGV, 2 do redis.call('ZADD', KEYS[3], ARGV[i + 1], ARGV[i]) end
+for i = 6, #ARGV, 2 do redis.call('ZADD', KEYS[3], ARGV[i + 1], ARGV[i]) end
 for _, text in ipairs(redis.call('LRANGE', KEYS[1], 1 + ARGV[3], -1)) do
   local words = {}
   for word in string.gmatch(text, '%S+') do words[#words + 1] = word end
@@ -31,4 +32,5 @@ redis.call('ZREMRANGEBYSCORE', KEYS[3], 0, 0)
 redis.call('PEXPIRE', KEYS[3], ARGV[4])
 redis.call('HSET', KEYS[2], ARGV[2], 1)
 redis.call('PEXPIRE', KEYS[2], ARGV[4])
+if ARGV[5] == '1' then redis.call('DEL', KEYS[1]) end
 return { COUNTED }

@@ -64,9 +64,14 @@ export function createRecount(deps: {
           const look = await scripts.lookAtSales(shard, token)
           if (!look) return
           const corrections = await correct(tx, look)
-          for (const date of dates) {
+          for (const [index, date] of dates.entries()) {
             const sales = sumUp(inSnapshot.get(date) ?? new Map(), corrections.get(date) ?? [])
-            const done = await scripts.finishSales(shard, token, compact(date), look.counted.length, sales)
+            const done = await scripts.finishSales(shard, token, {
+              day: compact(date),
+              looked: look.counted.length,
+              isLast: index === dates.length - 1,
+              sales,
+            })
             if (!done) return
             log.info({ shard, date, products: sales.length }, 'sales counted from Postgres')
           }

@@ -41,13 +41,14 @@ export function salesScripts({ run }: RunScript) {
       }
     },
 
-    /** Puts the sales of a day in place. False when the count was lost. */
+    /**
+     * Puts the sales of a day in place, and ends the count with the last one; `looked` is how much of the log they
+     * include. False when the count was lost.
+     */
     async finishSales(
       shard: number,
       token: string,
-      day: string,
-      looked: number,
-      sales: Sale[],
+      { day, looked, isLast, sales }: { day: string; looked: number; isLast: boolean; sales: Sale[] },
     ): Promise<boolean> {
       const [outcome] = await run(
         'sales.finish',
@@ -58,6 +59,7 @@ export function salesScripts({ run }: RunScript) {
         day,
         looked,
         salesKeptMs,
+        isLast ? 1 : 0,
         ...sales.flatMap(({ productId, quantity }) => [productId, quantity]),
       )
       return outcome === 'COUNTED'

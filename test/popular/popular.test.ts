@@ -158,6 +158,8 @@ describe('GET /v1/products/popular', () => {
     await harness.redis.flushdb()
     expect(await live()).toEqual(before)
     await expectConsistent(harness)
+    // Nothing is logged any more.
+    expect(await harness.redis.exists(keys.stockSalesLog(0))).toBe(0)
     await harness.redis.del(keys.stockSales(0, '20260510'), keys.stockCounted(0))
     expect(await live()).toEqual(before)
   })
