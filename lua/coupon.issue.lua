@@ -4,8 +4,8 @@
 --
 -- KEYS[1] policy     hash    total, remaining, startsAt, endsAt, holdersExpireAt, ...
 -- KEYS[2] pending    hash    user id → grant that Postgres may not have yet
--- KEYS[3..] holder   string  the coupon of a user, which Postgres has; one a user
--- ARGV[1..] couponId, userId   two a user
+-- KEYS[3..] holder   string  the coupon of a user, which Postgres has; one a user, whose id is its last part
+-- ARGV[1] couponIds          of all users in one text, 36 characters each: an argument a user costs more than its use
 --
 -- One answer a user, a line each, as one text: a list of lists costs the service twice as much to read.
 -- 0 NOT_LOADED                        nothing known about the policy: load it and ask again
@@ -27,7 +27,7 @@ local policy = redis.call('HMGET', KEYS[1], 'remaining', 'startsAt', 'endsAt', '
 local remaining, startsAt, endsAt = tonumber(policy[1]), tonumber(policy[2]), tonumber(policy[3])
 
 local userIds, pending = {}, {}
-for at = 2, #ARGV, 2 do userIds[#userIds + 1] = ARGV[at] end
+for i = 3, #KEYS do userIds[i - 2] = string.match(KEYS[i], '.*:(.*)') end
 for i, entry in ipairs(redis.call('HMGET', KEYS[2], unpack(userIds))) do pending[userIds[i]] = entry end
 
 -- The entries that this call makes: user id, entry, …
@@ -55,7 +55,7 @@ end
 
 local answers = {}
 for i, holder in ipairs(redis.call('MGET', unpack(KEYS, 3))) do
-  answers[i] = admit(holder, ARGV[2 * i - 1], userIds[i])
+  answers[i] = admit(holder, string.sub(ARGV[1], 36 * i - 35, 36 * i), userIds[i])
 end
 if #made > 0 then
   redis.call('HINCRBY', KEYS[1], 'remaining', -#made / 2)

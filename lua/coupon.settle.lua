@@ -4,10 +4,11 @@
 --
 -- KEYS[1] policy   hash
 -- KEYS[2] pending  hash    user id → grant, see coupon.issue
--- KEYS[3..] holder string  one a grant
+-- KEYS[3..] holder string  one a grant, whose user is its last part
 -- ARGV[1] holdersExpireAt  ms
--- ARGV[2..] userId, couponId, heldId   three a grant; heldId is the coupon that the user holds in Postgres, '' when
---                                      Postgres refused, 'back' when the grant never gets there and is given back
+-- ARGV[2] couponIds        of all grants in one text, 36 characters each
+-- ARGV[3..] heldId         one a grant: the coupon that the user holds in Postgres, '' when Postgres refused, 'back'
+--                          when the grant never gets there and is given back
 --
 -- 0 SETTLED
 -- 1 DROPPED         Redis was stale: the next call finds NOT_LOADED
@@ -15,13 +16,13 @@
 local SETTLED, DROPPED = 0, 1
 
 local userIds, pending = {}, {}
-for at = 2, #ARGV, 3 do userIds[#userIds + 1] = ARGV[at] end
+for i = 3, #KEYS do userIds[i - 2] = string.match(KEYS[i], '.*:(.*)') end
 for i, entry in ipairs(redis.call('HMGET', KEYS[2], unpack(userIds))) do pending[userIds[i]] = entry end
 
 local quantityIsStale, holdersAreStale = false, false
 local removed, back = {}, 0
 for i, userId in ipairs(userIds) do
-  local couponId, heldId = ARGV[3 * i], ARGV[3 * i + 1]
+  local couponId, heldId = string.sub(ARGV[2], 36 * i - 35, 36 * i), ARGV[2 + i]
   -- A grant that recovery has settled may have been followed by another one of the same user, which stays.
   local isPending = pending[userId] and string.match(pending[userId], 'couponId (%S+)') == couponId
   if isPending then

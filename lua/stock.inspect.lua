@@ -4,7 +4,8 @@
 -- KEYS[2] pending    hash    id → entry, see stock.reserve
 -- ARGV[1..] productId
 --
--- 0 INSPECTED  units, entries   units: a list like the product ids, '' where one is not loaded; entries: all pending, id, entry, …
+-- 0 INSPECTED  units, entries   units: a list like the product ids, '' where one is not loaded; entries: all pending,
+--                              id, entry, …
 
 local INSPECTED = 0
 

@@ -5,7 +5,8 @@
 --
 -- KEYS[1] available  hash  product id → units that can still be reserved
 -- KEYS[2] pending    hash  id → entry that is not settled; the id of a reservation is that of its order
--- ARGV[1..] orderId, lines, then productId and quantity a line; each product once an order
+-- ARGV[1..] order    '<orderId> <productId> <quantity> …', each product once: an argument for each costs more than
+--                    its use
 --
 -- One answer an order, a line each, as one text:
 -- 0 NOT_LOADED      productIds          those of the lines of which nothing is known: load them and ask again
@@ -32,47 +33,38 @@ local function leftOf(productId)
   return left[productId]
 end
 
--- The lines of the order are at ARGV[from] to ARGV[to].
-local function reserve(orderId, from, to)
+local function reserve(orderId, lines)
   local missing, short = {}, nil
-  for at = from, to, 2 do
-    local productId, available = ARGV[at], leftOf(ARGV[at])
+  for productId, quantity in string.gmatch(lines, '(%d+) (%d+)') do
+    local available = leftOf(productId)
     if not available then
       missing[#missing + 1] = productId
-    elseif available < tonumber(ARGV[at + 1]) then
+    elseif available < tonumber(quantity) then
       short = short or INSUFFICIENT .. ' ' .. productId .. ' ' .. available
     end
   end
   if #missing > 0 then return NOT_LOADED .. ' ' .. table.concat(missing, ' ') end
   if short then return short end
 
-  for at = from, to, 2 do
-    local productId, quantity = ARGV[at], tonumber(ARGV[at + 1])
+  for productId, quantity in string.gmatch(lines, '(%d+) (%d+)') do
     left[productId] = left[productId] - quantity
     taken[productId] = (taken[productId] or 0) + quantity
   end
   made[#made + 1] = orderId
-  made[#made + 1] = head .. orderId .. ' lines ' .. table.concat(ARGV, ' ', from, to)
+  made[#made + 1] = head .. orderId .. ' lines ' .. lines
   return RESERVED
 end
 
-local orderIds, starts, at = {}, {}, 1
-while at <= #ARGV do
-  orderIds[#orderIds + 1], starts[#starts + 1] = ARGV[at], at
-  at = at + 2 + 2 * ARGV[at + 1]
-end
+local orderIds, linesOf = {}, {}
+for i = 1, #ARGV do orderIds[i], linesOf[i] = string.match(ARGV[i], '(%S+) (.*)') end
 
 local answers, isPending = {}, {}
 for i, entry in ipairs(redis.call('HMGET', KEYS[2], unpack(orderIds))) do
   if entry then isPending[orderIds[i]] = true end
 end
 for i, orderId in ipairs(orderIds) do
-  if isPending[orderId] then
-    answers[i] = RESERVED
-  else
-    answers[i] = reserve(orderId, starts[i] + 2, (starts[i + 1] or #ARGV + 1) - 1)
-    isPending[orderId] = answers[i] == RESERVED
-  end
+  answers[i] = isPending[orderId] and RESERVED or reserve(orderId, linesOf[i])
+  isPending[orderId] = answers[i] == RESERVED
 end
 if #made > 0 then redis.call('HSET', KEYS[2], unpack(made)) end
 for productId, quantity in pairs(taken) do redis.call('HINCRBY', KEYS[1], productId, -quantity) end

@@ -10,7 +10,7 @@
 -- KEYS[6..] sales    sorted set  product id → quantity, one key a day concerned
 -- ARGV[1] salesKeptMs     how long a day is kept
 -- ARGV[2] days            how many days are concerned; their names follow (yyyymmdd), in the order of the keys
--- ARGV[3..] id, committed, units, sold, day, lines, then productId and quantity a line
+-- ARGV[3..] settlement    '<id> <committed> <units> <sold> <day> <productId> <quantity> …', one an entry
 --             committed: 1 when Postgres has the effect, 0 when it never will
 --             units: 1 gives the units to available, 0 does not, -1 says that available is wrong and is dropped
 --             sold: 1 counts the lines as sold, -1 takes them back, 0 neither; day: which of the days, from 1
@@ -26,23 +26,21 @@ local sums = {}
 local isLoading = redis.call('EXISTS', KEYS[3]) == 1
 local isRecounting = redis.call('EXISTS', KEYS[5]) == 1
 
-local ids, starts, first = {}, {}, 3 + ARGV[2]
-while first <= #ARGV do
-  ids[#ids + 1], starts[#starts + 1] = ARGV[first], first
-  first = first + 6 + 2 * ARGV[first + 5]
-end
-local pending = {}
+local first = 3 + ARGV[2]
+local ids, pending = {}, {}
+for i = first, #ARGV do ids[#ids + 1] = string.match(ARGV[i], '%S+') end
 for i, entry in ipairs(redis.call('HMGET', KEYS[2], unpack(ids))) do pending[ids[i]] = entry end
 redis.call('HDEL', KEYS[2], unpack(ids))
 
-for i, at in ipairs(starts) do
-  local entry, committed, units = pending[ids[i]], ARGV[at + 1] == '1', tonumber(ARGV[at + 2])
-  pending[ids[i]] = false
-  local sold, day, lines = tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]), tonumber(ARGV[at + 5])
+for i, id in ipairs(ids) do
+  local entry = pending[id]
+  pending[id] = false
+  local committed, units, sold, day, lines = string.match(ARGV[first + i - 1], ' (%d) (%S+) (%S+) (%d+) (.*)')
+  committed, units, sold, day = committed == '1', tonumber(units), tonumber(sold), tonumber(day)
   local logged
   if isRecounting and sold ~= 0 and entry then
     local kind, orderId = string.match(entry, 'kind (%S+) orderId (%S+)')
-    logged = { kind, ids[i], orderId, ARGV[2 + day] }
+    logged = { kind, id, orderId, ARGV[2 + day] }
   end
   -- Redis lost an entry that Postgres went by (flushed, or an older copy): its count may lack it.
   local isLost = committed and not entry
@@ -54,8 +52,7 @@ for i, at in ipairs(starts) do
     isRecounting = false
   end
 
-  for line = 1, lines do
-    local productId, quantity = ARGV[at + 4 + 2 * line], ARGV[at + 5 + 2 * line]
+  for productId, quantity in string.gmatch(lines, '(%d+) (%d+)') do
     if isStale then
       redis.call('HDEL', KEYS[1], productId)
       outcome = DROPPED

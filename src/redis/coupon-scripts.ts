@@ -44,7 +44,7 @@ export function couponScripts({ run, runEach }: RunScript) {
         keys.couponPolicy(policyId),
         keys.couponPending(policyId),
         ...users.map(({ userId }) => keys.couponHolder(policyId, userId)),
-        ...users.flatMap(({ couponId, userId }) => [couponId, userId]),
+        couponIdsOf(users),
       )
       return answers.map(([outcome, [rest]]) => admissionOf(outcome, rest as string))
     },
@@ -74,7 +74,8 @@ export function couponScripts({ run, runEach }: RunScript) {
         keys.couponPending(policyId),
         ...grants.map((grant) => keys.couponHolder(policyId, grant.userId)),
         holdersExpireAt,
-        ...grants.flatMap((grant) => [grant.userId, grant.couponId, grant.heldId ?? '']),
+        couponIdsOf(grants),
+        ...grants.map(({ heldId }) => heldId ?? ''),
       )
       return outcome
     },
@@ -138,6 +139,9 @@ export function couponScripts({ run, runEach }: RunScript) {
     },
   }
 }
+
+/** Ids are all of the same length. */
+const couponIdsOf = (of: { couponId: string }[]) => of.map(({ couponId }) => couponId).join('')
 
 function admissionOf(outcome: CouponAdmission['outcome'], rest: string): CouponAdmission {
   switch (outcome) {

@@ -54,7 +54,7 @@ export function stockScripts({ run, runEach }: RunScript) {
         'stock.reserve',
         keys.stockAvailable(shard),
         keys.stockPending(shard),
-        ...orders.flatMap(({ orderId, lines }) => [orderId, lines.length, ...pairs(lines)]),
+        ...orders.map(({ orderId, lines }) => [orderId, ...pairs(lines)].join(' ')),
       )
       return answers.map(([outcome, rest]) => reservationOf(outcome, rest))
     },
@@ -96,15 +96,16 @@ export function stockScripts({ run, runEach }: RunScript) {
         salesKeptMs,
         days.length,
         ...days,
-        ...settlements.flatMap(({ id, lines, committed, units, sold }) => [
-          id,
-          committed ? 1 : 0,
-          unitsCode[units],
-          sold?.sign ?? 0,
-          sold ? days.indexOf(sold.day) + 1 : 0,
-          lines.length,
-          ...pairs(lines),
-        ]),
+        ...settlements.map(({ id, lines, committed, units, sold }) =>
+          [
+            id,
+            committed ? 1 : 0,
+            unitsCode[units],
+            sold?.sign ?? 0,
+            sold ? days.indexOf(sold.day) + 1 : 0,
+            ...pairs(lines),
+          ].join(' '),
+        ),
       )
       return outcome
     },

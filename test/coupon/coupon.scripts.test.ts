@@ -52,13 +52,12 @@ async function issueAt(now: number, userId: number) {
   const parts = source?.lua.split("redis.call('TIME')") ?? []
   expect(parts.length).toBe(2)
   const answer = (await harness.redis.eval(
-    parts.join('{ math.floor(ARGV[3] / 1000), ARGV[3] % 1000 * 1000 }'),
+    parts.join('{ math.floor(ARGV[2] / 1000), ARGV[2] % 1000 * 1000 }'),
     3,
     keys.couponPolicy(policyId),
     keys.couponPending(policyId),
     keys.couponHolder(policyId, userId),
     randomUUIDv7(),
-    userId,
     now,
   )) as string
   return source?.outcomes[Number(answer.split(' ')[0])]

@@ -77,7 +77,10 @@ const broken: {
   {
     what: 'many keys that the code does not go through',
     script: 'coupon.settle',
-    changes: [['KEYS[2 + i]', 'KEYS[3]']],
+    changes: [
+      ['for i = 3, #KEYS do', 'for i = 3, 3 do'],
+      ['KEYS[2 + i]', 'KEYS[3]'],
+    ],
     says: 'the code does not use KEYS[3] (holder)',
   },
   {
