@@ -81,6 +81,8 @@ describe('coupon.issue', () => {
     expect(await inspect()).toMatchObject({ remaining: 9, pendingCouponIds: [couponId] })
     expect(await harness.redis.exists(keys.couponHolder(policyId, 1))).toBe(0)
     expect(await harness.redis.pttl(keys.couponPending(policyId))).toBeGreaterThan(hour)
+    // Not a list, which would be searched from its start for each user.
+    expect(await harness.redis.object('ENCODING', keys.couponPending(policyId))).toBe('hashtable')
   })
 
   it('[CPN-1, CPN-3] answers those who ask in one call one after the other, down to the last unit', async () => {

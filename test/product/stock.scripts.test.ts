@@ -100,6 +100,8 @@ describe('stock.reserve', () => {
       units: [7, 1],
       entries: [{ id: orderId, kind: 'reserve', orderId, lines: [line(2, 4), line(1, 3)] }],
     })
+    // Not a list, which would be searched from its start for each order.
+    expect(await harness.redis.object('ENCODING', keys.stockPending(shard))).toBe('hashtable')
   })
 
   it('[ORD-2, ALL-2] RESERVED again, and nothing taken again, for the same order id', async () => {
