@@ -5,9 +5,10 @@
 export const keys = {
   couponPolicy: (policyId: number) => `coupon:{${policyId}}:policy`,
   couponHolder: (policyId: number, userId: number) => `coupon:{${policyId}}:holder:${userId}`,
-  couponPending: (policyId: number) => `coupon:{${policyId}}:pending`,
+  /** by another name than the stream that was here before the hash, which a Redis that is upgraded may still have */
+  couponPending: (policyId: number) => `coupon:{${policyId}}:pending-grants`,
   stockAvailable: (shard: number) => `stock:{${shard}}:available`,
-  stockPending: (shard: number) => `stock:{${shard}}:pending`,
+  stockPending: (shard: number) => `stock:{${shard}}:pending-entries`,
   stockLoading: (shard: number) => `stock:{${shard}}:loading`,
   /** `day` is yyyymmdd in Asia/Seoul */
   stockSales: (shard: number, day: string) => `stock:{${shard}}:sales:${day}`,
