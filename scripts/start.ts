@@ -1,11 +1,12 @@
 // `npm start`: the service with everything it needs on this machine, and nothing left behind when it ends.
 import { chmod, mkdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
+import { EnvError, readEnv } from '../src/env.ts'
 import { assertPortFree, pickPort } from './embedded/port.ts'
 import { startPostgres } from './embedded/postgres.ts'
 import { startRedis } from './embedded/redis.ts'
 import type { Exit } from './embedded/server-process.ts'
-import { plainMessage, SetupError } from './embedded/setup-error.ts'
+import { plainMessage, SetupError, unlessAborted } from './embedded/setup-error.ts'
 import { seedDemo } from './seed.ts'
 import { banner, withoutPassword } from './start/banner.ts'
 import { type End, listenForEnd } from './start/end.ts'
@@ -99,11 +100,15 @@ async function bringUp(context: Context): Promise<string> {
   const host = given?.includes(':') ? `[${given}]` : given
   const stores = { DATABASE_URL: postgres.url, REDIS_URL: redis.url, DATA_PLATFORM_URL: platform.url }
   await keepStores(dataDir, stores)
+  const settings = { ...env, ...stores, PORT: String(port), ADMIN_TOKEN: adminToken }
+  checkSettings(settings)
+  // Before the service, so that whoever waits until that is ready finds something to try it with.
+  const demo = await unlessAborted(end.signal, seedDemo(postgres.url, new Date()))
   const service = await startService({
     name: 'The service',
     entry,
     root: ROOT,
-    env: { ...env, ...stores, PORT: String(port), ADMIN_TOKEN: adminToken },
+    env: settings,
     baseUrl: `http://${host ?? '127.0.0.1'}:${port}`,
     logFile: join(dataDir, 'service.log'),
     onSpawn: (pid) => record.note('service', pid),
@@ -119,7 +124,6 @@ async function bringUp(context: Context): Promise<string> {
   })
 
   const baseUrl = `http://${host ?? 'localhost'}:${port}`
-  const demo = await seedDemo({ baseUrl, adminToken, databaseUrl: postgres.url, signal: end.signal })
   const logs = parts.map(({ logFile }) => logFile)
   return banner({
     baseUrl,
@@ -197,6 +201,15 @@ function watch({ parts, end }: Context, part: Part): void {
   void part.exited.then((exit) => {
     end.died(`${part.name} ended unexpectedly (${exit}); its log ${part.logFile} ends:\n${part.tail()}`)
   })
+}
+
+/** Finds wrong settings before the database is touched. @throws SetupError with every fault */
+function checkSettings(settings: NodeJS.ProcessEnv): void {
+  try {
+    readEnv(settings)
+  } catch (error) {
+    throw error instanceof EnvError ? new SetupError('WRONG_SETTING', error.message) : error
+  }
 }
 
 function readPort(text: string | undefined): number {

@@ -6,12 +6,10 @@ const roles = ['api', 'worker', 'scheduler'] as const
 export type Role = (typeof roles)[number]
 
 /** Digits alone: Number takes a blank for 0, and 0x10 for 16. */
-const whole = (min: number, max: number) =>
-  z
-    .string()
-    .regex(/^\d+$/, `must be a whole number from ${min} to ${max}`)
-    .transform(Number)
-    .pipe(z.number().min(min).max(max))
+const whole = (min: number, max: number) => {
+  const error = `must be a whole number from ${min} to ${max}`
+  return z.string().regex(/^\d+$/, error).transform(Number).pipe(z.number().min(min, error).max(max, error))
+}
 const url = (...protocols: string[]) =>
   // One look for both faults: with `abort`, none between settings would be told any more.
   z.string().superRefine((text, context) => {

@@ -57,6 +57,14 @@ describe('defaults', () => {
     })
   })
 
+  it('have bounds that a fault tells, whatever is wrong with the number', () => {
+    for (const wrong of ['0', '65', 'two', '1.5']) {
+      expect(faultsOf({ ...stores, WORKERS: wrong })).toEqual([
+        'WORKERS: must be a whole number from 1 to 64',
+      ])
+    }
+  })
+
   it('leave variables of others alone', () => {
     expect(readEnv({ ...stores, PATH: '/bin', npm_config_yes: 'true' })).toEqual(readEnv(stores))
   })

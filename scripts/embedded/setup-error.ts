@@ -35,3 +35,16 @@ export function plainMessage(error: unknown): string {
 export function throwIfAborted(signal: AbortSignal | undefined): void {
   if (signal?.aborted) throw new SetupError('ABORTED', 'interrupted')
 }
+
+/** Gives what `work` gives, or throws the ABORTED error as soon as the signal says that nobody wants it any more. */
+export async function unlessAborted<Result>(signal: AbortSignal, work: Promise<Result>): Promise<Result> {
+  const { promise: aborted, reject } = Promise.withResolvers<never>()
+  const interrupt = () => reject(new SetupError('ABORTED', 'interrupted'))
+  if (signal.aborted) interrupt()
+  signal.addEventListener('abort', interrupt)
+  try {
+    return await Promise.race([work, aborted])
+  } finally {
+    signal.removeEventListener('abort', interrupt)
+  }
+}
