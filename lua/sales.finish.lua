@@ -9,7 +9,7 @@
 -- ARGV[3] looked       how much of the log the count includes
 -- ARGV[4] salesKeptMs
 -- ARGV[5] isLast       1 when no other day of this count follows
--- ARGV[6..] productId, quantity   two a product
+-- ARGV[6] sales        '<productId> <quantity> …' in one text: of any number of products
 --
 -- 0 LOST     flushed, expired, or begun anew by another
 -- 1 COUNTED
@@ -19,7 +19,7 @@ local LOST, COUNTED = 0, 1
 if redis.call('LINDEX', KEYS[1], 0) ~= ARGV[1] then return { LOST } end
 
 redis.call('DEL', KEYS[3])
-for i = 6, #ARGV, 2 do redis.call('ZADD', KEYS[3], ARGV[i + 1], ARGV[i]) end
+for productId, quantity in string.gmatch(ARGV[6], '(%S+) (%S+)') do redis.call('ZADD', KEYS[3], quantity, productId) end
 for _, text in ipairs(redis.call('LRANGE', KEYS[1], 1 + ARGV[3], -1)) do
   local words = {}
   for word in string.gmatch(text, '%S+') do words[#words + 1] = word end

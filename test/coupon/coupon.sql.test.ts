@@ -1,6 +1,7 @@
+import { randomUUIDv7 } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { addPolicy } from '../../scripts/bench/dataset.ts'
-import { findHolders } from '../../src/coupon/coupon.sql.ts'
+import { countIssued, findHolders } from '../../src/coupon/coupon.sql.ts'
 import type { Database } from '../../src/db/client.ts'
 import { type Harness, startHarness } from '../setup/harness.ts'
 import { pastTriggers } from '../setup/past-triggers.ts'
@@ -51,4 +52,27 @@ describe('the holders of a policy among some users', () => {
       expect(after).toEqual({ seq: before.seq, idx: before.idx + 500 })
     },
   )
+})
+
+describe('what is issued of a policy, and what of some coupons is', () => {
+  it('[CPN-3, ALL-4] is counted for more coupons than a statement takes parameters', async () => {
+    const policyId = await addPolicy(harness.sql, { total: 10, issued: 5 })
+    const { db } = harness.deps
+    expect(await countIssued(db, policyId, [])).toEqual({ issuedQuantity: 5, committed: 0 })
+    const rows = await harness.sql<{ id: string }[]>`select id from coupons where rank in (2, 4)`
+    const pending = Array.from({ length: 70_000 }, () => randomUUIDv7())
+    const counted = await countIssued(db, policyId, [...pending, ...rows.map(({ id }) => id)])
+    expect(counted).toEqual({ issuedQuantity: 5, committed: 2 })
+  })
+
+  it('[CPN-3] is looked up one by one', async () => {
+    const policyId = await addPolicy(harness.sql, { total: 10_000, issued: 10_000 })
+    const rows = await harness.sql<{ id: string }[]>`select id from coupons where rank % 20 = 0`
+    const ids = rows.map(({ id }) => id)
+    await harness.deps.db.transaction(async (tx) => {
+      const before = await rowsRead(tx)
+      expect(await countIssued(tx as unknown as Database, policyId, ids)).toMatchObject({ committed: 500 })
+      expect(await rowsRead(tx)).toMatchObject({ seq: before.seq })
+    })
+  })
 })

@@ -164,6 +164,18 @@ describe('GET /v1/products/popular', () => {
     expect(await live()).toEqual(before)
   })
 
+  it('[PRD-6, ALL-4] takes the count of a day on which 60,000 products were sold', async () => {
+    const { scripts } = harness.deps
+    const sales = Array.from({ length: 60_000 }, (_, index) => ({
+      productId: index + 1,
+      quantity: index + 1,
+    }))
+    await scripts.beginSales(0, 'token', 60_000)
+    const finish = { day: '20260510', looked: 0, isLast: true, sales }
+    expect(await scripts.finishSales(0, 'token', finish)).toBe(true)
+    expect(await scripts.topSales(0, ['20260510'], 2)).toEqual({ sales: [sales[59_999], sales[59_998]] })
+  })
+
   it('[PRD-6, ALL-4] counts exactly while orders and cancels go on', async () => {
     const ids = await products(3)
     await Promise.all(ids.map((_, user) => harness.charge(100 + user, 9_000_000)))
