@@ -21,8 +21,14 @@ const groupCommits = 4
 const maxCommitAttempts = 16
 /** What reads whole tables (an audit, a ranking counted anew) takes longer than any request may: for each statement, ms. */
 const longReadMs = 600_000
-/** How long a write may wait for its batch, ms. One that waits longer is left to recovery. */
+/** How long a write may wait for its batch at most, ms. */
 const maxCommitWaitMs = 10_000
+/**
+ * The part of `RECOVERY_MIN_AGE_MS` that a write may wait for its batch. What waits has been pending since Redis admitted
+ * it: recovery would take it for dead, and each batch with such a one would be written twice, just when all are slow. The
+ * rest of the age is for its transaction.
+ */
+const waitingPart = 2 / 3
 
 export type Deps = ReturnType<typeof openDeps>
 
@@ -90,7 +96,7 @@ export function openDeps(env: Env, ambient: Ambient = {}) {
       maxBatch: env.COMMIT_MAX_BATCH,
       maxInFlight: env.COMMIT_MAX_IN_FLIGHT,
       maxQueue: env.COMMIT_MAX_QUEUE,
-      maxWaitMs: maxCommitWaitMs,
+      maxWaitMs: Math.min(maxCommitWaitMs, waitingPart * env.RECOVERY_MIN_AGE_MS),
       maxAttempts: maxCommitAttempts,
       backoffMs: (attempt: number) => random() * Math.min(2 ** attempt, 64),
       now: () => performance.now(),

@@ -106,7 +106,9 @@ const settings = z.object({
     .describe('pause between two runs of the recovery worker'),
   RECOVERY_MIN_AGE_MS: whole(500, 600_000)
     .default(3000)
-    .describe('age from which a pending grant is taken for abandoned'),
+    .describe(
+      'age from which what is pending is taken for abandoned; a write waits for its batch two thirds of it, and 10 s, at most',
+    ),
   DATA_PLATFORM_URL: url('http:', 'https:')
     .optional()
     .describe('where workers POST the events of orders; unset, the events stay in Postgres'),

@@ -33,7 +33,7 @@ export interface BatchTiming {
 export interface GroupCommitOptions<Member, Outcome> {
   /** Commits all members in one transaction and gives an outcome per member, in order. */
   commit(members: Member[]): Promise<Outcome[]>
-  /** Runs after the transaction, before the members are answered. Its failure is reported and changes no answer. */
+  /** Runs before members are answered: after their transaction, if they had one. Its failure changes no answer. */
   settle?(members: Member[], results: MemberResult<Outcome>[]): Promise<void>
   classify(error: unknown): BatchFault
   maxBatch: number
@@ -55,6 +55,9 @@ export interface GroupCommitOptions<Member, Outcome> {
 /** A member waited longer than `maxWaitMs` for its batch. It was never sent to the database. */
 export class WaitedTooLong extends Unavailable {
   override name = 'WaitedTooLong'
+  constructor(waitedMs: number) {
+    super(`waited ${Math.round(waitedMs)} ms for a batch`)
+  }
 }
 
 /** A reserved place. Exactly one of `submit` and `release` ends it. */
@@ -105,6 +108,8 @@ interface Waiting<Member, Outcome> {
  * starts beside it, however small it is.
  */
 const besideAfterMs = 100
+
+const toRolledBack = (error: unknown) => ({ ok: false, error, rolledBack: true }) as const
 
 /** How often a half is tried when it fails by chance: after all the tries of its whole, few. */
 const attemptsOfHalf = 3
@@ -204,39 +209,37 @@ export function createGroupCommit<Member, Outcome>(
 
   async function start(batch: Waiting<Member, Outcome>[]): Promise<void> {
     const startedAt = now()
-    const live = batch.filter((waiting) => {
-      if (startedAt - waiting.since <= maxWaitMs) return true
-      waiting.reject(new WaitedTooLong(`waited ${Math.round(startedAt - waiting.since)} ms for a batch`))
-      leave(1)
-      return false
-    })
+    const late = batch.filter(({ since }) => startedAt - since > maxWaitMs)
+    const tooLong = late.map(({ since }) => new WaitedTooLong(startedAt - since))
+    if (late.length > 0) void answer(late, tooLong.map(toRolledBack))
+    const live = batch.filter(({ since }) => startedAt - since <= maxWaitMs)
     if (live.length === 0) return
 
     underWay.add(live)
-    const members = live.map((waiting) => waiting.member)
-    const results = await commitTogether(members)
-    const timing = {
+    const results = await commitTogether(live.map(({ member }) => member))
+    count({
       size: live.length,
       waitMs: startedAt - Math.min(...live.map((waiting) => waiting.since)),
       commitMs: now() - startedAt,
-    }
-    count(timing)
+    })
     // The slot is free from here on: settling talks to another store and must not hold up the next transaction.
     endBatch(live)
+    void answer(live, results)
+  }
 
-    if (options.settle) {
-      try {
-        await options.settle(members, results)
-      } catch (error) {
-        options.onSettleError?.(error)
-      }
+  async function answer(batch: Waiting<Member, Outcome>[], results: MemberResult<Outcome>[]): Promise<void> {
+    try {
+      const members = batch.map(({ member }) => member)
+      await options.settle?.(members, results)
+    } catch (error) {
+      options.onSettleError?.(error)
     }
-    live.forEach((waiting, index) => {
+    batch.forEach((waiting, index) => {
       const result = results[index] as MemberResult<Outcome>
       if (result.ok) waiting.resolve(result.outcome)
       else waiting.reject(result.error)
     })
-    leave(live.length)
+    leave(batch.length)
   }
 
   async function commitTogether(

@@ -1,3 +1,4 @@
+import { type MemberResult, WaitedTooLong } from '../commit/group-commit.ts'
 import { classifyFailure } from '../db/failure.ts'
 import type { Deps } from '../deps.ts'
 import { type Refusal, refuse, Unavailable } from '../errors.ts'
@@ -39,16 +40,15 @@ export function createCoupons(deps: Deps) {
 
   const issue = createIssue({ ...deps, policies, loader, commit })
 
-  async function settle(
-    grants: PolicyGrant[],
-    results: ({ ok: true; outcome: GrantOutcome } | { ok: false; rolledBack: boolean })[],
-  ): Promise<void> {
+  async function settle(grants: PolicyGrant[], results: MemberResult<GrantOutcome>[]): Promise<void> {
     const settled: Parameters<typeof settleGrants>[1] = []
     for (const [index, grant] of grants.entries()) {
       const result = results[index]
       if (!result) continue
-      // It stays pending, for the next run of recovery to find out.
-      if (!result.ok && (!result.rolledBack || grant.isAbandoned)) continue
+      // It stays pending, for the next run of recovery to find out, or to issue it: who waited too long for a batch came
+      // before those who would get the unit.
+      const isLeft = !result.ok && (!result.rolledBack || result.error instanceof WaitedTooLong)
+      if (isLeft || (!result.ok && grant.isAbandoned)) continue
       // A policy that is gone has no keys worth keeping.
       const policy = policies.known(grant.policyId) ?? (await policies.find(grant.policyId))
       const heldId = result.ok ? heldAfter(result.outcome) : givenBack

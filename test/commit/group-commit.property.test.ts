@@ -47,6 +47,7 @@ async function play({ arrivals, commits, settles, ...limits }: Scenario): Promis
   let running = 0
   let commitCalls = 0
   let settleCalls = 0
+  let lateCalls = 0
   let time = 0
   let settleErrors = 0
 
@@ -79,12 +80,16 @@ async function play({ arrivals, commits, settles, ...limits }: Scenario): Promis
     },
     async settle(members, results) {
       const { fails, turns: latency } = settles[settleCalls++] ?? { fails: false, turns: 0 }
+      const isLate = results.map((result) => !result.ok && result.error instanceof WaitedTooLong)
+      // Those given up before the transaction are told of by themselves.
+      expect(new Set(isLate).size).toBe(1)
+      if (isLate[0]) lateCalls++
+      else expected.members += members.length
       expect(results.length).toBe(members.length)
       members.forEach((member, index) => {
         expect(settled.has(member)).toBe(false)
         settled.set(member, results[index] as MemberResult<string>)
       })
-      expected.members += members.length
       await turns(latency)
       if (fails) {
         expected.settleErrors++
@@ -127,7 +132,6 @@ async function play({ arrivals, commits, settles, ...limits }: Scenario): Promis
   expect(Math.max(0, ...seen.sizes)).toBeLessThanOrEqual(limits.maxBatch)
   expect(seen.sizes.has(0)).toBe(false)
 
-  let waitedTooLong = 0
   const gaveUpTrying = new Set<Failed>()
   for (const [member, answer] of answers) {
     const [result] = await answer
@@ -137,8 +141,8 @@ async function play({ arrivals, commits, settles, ...limits }: Scenario): Promis
       expect(told).toEqual({ ok: true, outcome: result.value })
       expect(bad.has(member)).toBe(false)
     } else if (result?.reason instanceof WaitedTooLong) {
-      waitedTooLong++
-      expect([told, database.has(member)]).toEqual([undefined, false])
+      expect(told).toEqual({ ok: false, error: result.reason, rolledBack: true })
+      expect(database.has(member)).toBe(false)
     } else {
       const error: Failed = result?.reason
       const { fault } = error
@@ -148,11 +152,11 @@ async function play({ arrivals, commits, settles, ...limits }: Scenario): Promis
       if (fault === 'member') expect(bad.has(member)).toBe(true)
     }
   }
-  expect(settled.size).toBe(answers.size - waitedTooLong)
+  expect(settled.size).toBe(answers.size)
   expect(settleErrors).toBe(expected.settleErrors)
   const { batches, members, retries, alone, parted, refused, taken, waiting, inFlight } = group.stats()
   expect({ batches, members, retries, alone, refused, taken, waiting, inFlight }).toEqual({
-    batches: settleCalls,
+    batches: settleCalls - lateCalls,
     members: expected.members,
     retries: expected.transient - parted - gaveUpTrying.size,
     alone: expected.alone,

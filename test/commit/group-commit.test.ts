@@ -64,9 +64,13 @@ describe('places', () => {
 
   it('gives up a member that waited longer than maxWaitMs, never committing it', async () => {
     const settled: string[][] = []
+    const results: MemberResult<string>[] = []
     const { commit, calls, clock, submit, call } = setUp({
       maxBatch: 2,
-      settle: async (members) => void settled.push(members),
+      settle: async (members, told) => {
+        settled.push(members)
+        results.push(...told)
+      },
     })
     submit('first')
     const busy = await call(0)
@@ -82,7 +86,8 @@ describe('places', () => {
     ;(await call(1)).succeed()
     expect(await inTime).toBe('in time!')
     expect(calls.map((each) => each.members)).toEqual([['first'], ['in time']])
-    expect(settled).toEqual([['first'], ['in time']])
+    expect(settled).toEqual([['first'], ['late'], ['in time']])
+    expect(results[1]).toEqual({ ok: false, error, rolledBack: true })
     expect(commit.stats()).toMatchObject({ taken: 0, batches: 2, members: 2 })
   })
 
