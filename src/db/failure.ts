@@ -33,6 +33,11 @@ export class NotCommitted extends Unavailable {
   override name = 'NotCommitted'
 }
 
+/** Postgres did not answer in time. What was sent, a COMMIT too, may still go through on its side. */
+export class Overdue extends Unavailable {
+  override name = 'Overdue'
+}
+
 /**
  * How a failed transaction is to be taken. `unknown` where a connection was lost after COMMIT was sent: it may have gone through.
  * A server that answered with an error has rolled back; anything else that it refuses is a bug, and is final too.

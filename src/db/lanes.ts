@@ -1,6 +1,6 @@
 import postgres, { type Options, type PostgresType, type Sql } from 'postgres'
 import { Unavailable } from '../errors.ts'
-import { NotCommitted } from './failure.ts'
+import { NotCommitted, Overdue } from './failure.ts'
 
 /** A connection, which one user has at a time. */
 export interface Lane {
@@ -132,7 +132,7 @@ export function openLanes(settings: LanesSettings): Lanes {
 
 /**
  * Waits for what was sent on a lane. Past `timeoutMs` the lane is given up, and with it all that is under way there.
- * @throws Unavailable when the deadline passed; NotCommitted where `work` made that of it
+ * @throws Overdue when the deadline passed; NotCommitted where `work` made that of it
  */
 export async function within<Result>(
   lane: Lane,
@@ -148,7 +148,7 @@ export async function within<Result>(
     return await work()
   } catch (error) {
     if (!overdue) throw error
-    const Reason = error instanceof NotCommitted ? NotCommitted : Unavailable
+    const Reason = error instanceof NotCommitted ? NotCommitted : Overdue
     throw new Reason('Postgres did not answer within the deadline', { cause: error })
   } finally {
     clearTimeout(deadline)

@@ -13,8 +13,8 @@ interface Claim {
   keptAt: number
 }
 
-/** Ends a claim. */
-export type EndClaim = () => void
+/** Ends a claim, or leaves it to run out after so many ms. */
+export type EndClaim = (leftForMs?: number) => void
 
 /**
  * Makes the claims by which processes tell each other which idempotent calls they are at. They guard nothing, which the
@@ -42,11 +42,12 @@ export function createClaims({ redis, now, newId, log }: Pick<Deps, 'redis' | 'n
     renewal = undefined
   }
 
-  function end(claim: Claim): void {
+  function end(claim: Claim, leftForMs: number): void {
     held.delete(claim)
     // One that has run out may be another's by now.
     if (now() - claim.keptAt > claimMs / 2) return
-    redis.del(claim.key).catch((error: unknown) => log.debug({ err: error }, 'claim left to run out'))
+    const ended = leftForMs > 0 ? redis.pexpire(claim.key, leftForMs) : redis.del(claim.key)
+    ended.catch((error: unknown) => log.debug({ err: error }, 'claim left to run out'))
   }
 
   /** Claims a call for this process. Gives what ends the claim, or undefined while another process has it. */
@@ -61,6 +62,6 @@ export function createClaims({ redis, now, newId, log }: Pick<Deps, 'redis' | 'n
     }
     held.add(own)
     renewal ??= setInterval(renew, renewAfterMs / 2).unref()
-    return () => end(own)
+    return (leftForMs = 0) => end(own, leftForMs)
   }
 }

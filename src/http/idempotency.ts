@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { setTimeout as pause } from 'node:timers/promises'
 import DataLoader from 'dataloader'
 import type { Context, TypedResponse } from 'hono'
+import { Overdue } from '../db/failure.ts'
 import {
   type Answer,
   type CallId,
@@ -22,6 +23,8 @@ import { invalid, problem, problemAnswer, send } from './problem.ts'
 /** How long a repeat waits for the first call before it is told that this is still running, ms. */
 const patienceMs = 3000
 const betweenClaimsMs = 20
+/** Deadlines of Postgres that a COMMIT which has passed its own is given to end, on the side of the server. */
+const overdueTimes = 2
 const keysPerRead = 500
 const printable = /^[\x20-\x7e]{1,255}$/
 
@@ -53,8 +56,10 @@ export interface Idempotency {
  * Makes the handling of Idempotency-Key. What is kept is in Postgres, and its primary key is what makes an effect happen
  * once. That a repeat waits for the first call, here or in another process, only gives it the better answer.
  */
-export function createIdempotency(deps: Pick<Deps, 'db' | 'redis' | 'now' | 'newId' | 'log'>): Idempotency {
-  const { db, now } = deps
+export function createIdempotency(
+  deps: Pick<Deps, 'env' | 'db' | 'redis' | 'now' | 'newId' | 'log'>,
+): Idempotency {
+  const { env, db, now } = deps
   const claim = createClaims(deps)
   /** calls under way in this process, by name; each resolves when it has ended, however */
   const running = new Map<string, Promise<void>>()
@@ -104,17 +109,24 @@ export function createIdempotency(deps: Pick<Deps, 'db' | 'redis' | 'now' | 'new
     const { promise: ended, resolve: end } = Promise.withResolvers<void>()
     running.set(name, ended)
     let endClaim: EndClaim | undefined
+    let leftForMs = 0
     try {
       for (;;) {
         endClaim = await claim(name)
         if (endClaim) break
-        if (now() >= giveUpAt) return problem(c, refuse('IDEMPOTENCY_IN_PROGRESS'))
+        if (now() >= giveUpAt) break
         await pause(betweenClaimsMs)
       }
       const row = await kept.load(call)
-      return respond(row ? judgeKept(row, call.fingerprint) : await write.run(call))
+      if (row) return respond(judgeKept(row, call.fingerprint))
+      return endClaim ? respond(await write.run(call)) : problem(c, refuse('IDEMPOTENCY_IN_PROGRESS'))
+    } catch (error) {
+      // Its COMMIT may still go through. A repeat that is refused meanwhile, as the units that it wants are those of the
+      // first call, would be told that nothing was done.
+      if (error instanceof Overdue) leftForMs = overdueTimes * env.DATABASE_TIMEOUT_MS
+      throw error
     } finally {
-      endClaim?.()
+      endClaim?.(leftForMs)
       running.delete(name)
       end()
     }
