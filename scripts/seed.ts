@@ -22,7 +22,7 @@ const demoPolicy = {
   validDays: 30,
 }
 
-export type Demo = { policyId: number; userId: number }
+type Demo = { policyId: number; userId: number }
 
 /**
  * Brings the database to this version's schema, and makes sure that there are products, and a coupon policy open at `now`,

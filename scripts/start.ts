@@ -1,7 +1,7 @@
 // `npm start`: the service with everything it needs on this machine, and nothing left behind when it ends.
 import { chmod, mkdir } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
-import { EnvError, readEnv } from '../src/env.ts'
+import { readEnv } from '../src/env.ts'
 import { assertPortFree, pickPort } from './embedded/port.ts'
 import { startPostgres } from './embedded/postgres.ts'
 import { startRedis } from './embedded/redis.ts'
@@ -101,7 +101,8 @@ async function bringUp(context: Context): Promise<string> {
   const stores = { DATABASE_URL: postgres.url, REDIS_URL: redis.url, DATA_PLATFORM_URL: platform.url }
   await keepStores(dataDir, stores)
   const settings = { ...env, ...stores, PORT: String(port), ADMIN_TOKEN: adminToken }
-  checkSettings(settings)
+  // Wrong settings are found before the database is touched.
+  readEnv(settings)
   // Before the service, so that whoever waits until that is ready finds something to try it with.
   const demo = await unlessAborted(end.signal, seedDemo(postgres.url, new Date()))
   const service = await startService({
@@ -201,15 +202,6 @@ function watch({ parts, end }: Context, part: Part): void {
   void part.exited.then((exit) => {
     end.died(`${part.name} ended unexpectedly (${exit}); its log ${part.logFile} ends:\n${part.tail()}`)
   })
-}
-
-/** Finds wrong settings before the database is touched. @throws SetupError with every fault */
-function checkSettings(settings: NodeJS.ProcessEnv): void {
-  try {
-    readEnv(settings)
-  } catch (error) {
-    throw error instanceof EnvError ? new SetupError('WRONG_SETTING', error.message) : error
-  }
 }
 
 function readPort(text: string | undefined): number {

@@ -60,6 +60,8 @@ export class WaitedTooLong extends Unavailable {
   }
 }
 
+const toRolledBack = (error: unknown) => ({ ok: false, error, rolledBack: true }) as const
+
 /** A reserved place. Exactly one of `submit` and `release` ends it. */
 export interface Place<Member, Outcome> {
   /** Joins the next batch. Resolves after commit and settle; rejects with what the batch failed for. */
@@ -108,8 +110,6 @@ interface Waiting<Member, Outcome> {
  * starts beside it, however small it is.
  */
 const besideAfterMs = 100
-
-const toRolledBack = (error: unknown) => ({ ok: false, error, rolledBack: true }) as const
 
 /** How often a half is tried when it fails by chance: after all the tries of its whole, few. */
 const attemptsOfHalf = 3

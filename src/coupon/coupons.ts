@@ -47,8 +47,9 @@ export function createCoupons(deps: Deps) {
       if (!result) continue
       // It stays pending, for the next run of recovery to find out, or to issue it: who waited too long for a batch came
       // before those who would get the unit.
-      const isLeft = !result.ok && (!result.rolledBack || result.error instanceof WaitedTooLong)
-      if (isLeft || (!result.ok && grant.isAbandoned)) continue
+      const isLeft =
+        !result.ok && (!result.rolledBack || grant.isAbandoned || result.error instanceof WaitedTooLong)
+      if (isLeft) continue
       // A policy that is gone has no keys worth keeping.
       const policy = policies.known(grant.policyId) ?? (await policies.find(grant.policyId))
       const heldId = result.ok ? heldAfter(result.outcome) : givenBack

@@ -113,8 +113,7 @@ export function createIdempotency(
     try {
       for (;;) {
         endClaim = await claim(name)
-        if (endClaim) break
-        if (now() >= giveUpAt) break
+        if (endClaim || now() >= giveUpAt) break
         await pause(betweenClaimsMs)
       }
       const row = await kept.load(call)

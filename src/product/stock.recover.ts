@@ -113,8 +113,6 @@ export function createStockRecovery(deps: {
             await redis.hdel(keys.stockAvailable(shard), ...certain.map(String))
             // What made them wrong, as a lost settlement does, may have lost a sale as well: the days are counted anew.
             await redis.del(keys.stockCounted(shard), keys.stockSalesLog(shard))
-            // What made them wrong, as a lost settlement does, may have lost a sale as well: the days are counted anew.
-            await redis.del(keys.stockCounted(shard), keys.stockSalesLog(shard))
             drifted += certain.length
           }
           await loader.load([...missing, ...certain])
@@ -160,7 +158,10 @@ async function fenceUndecided(
     restocks: new Set(restockRows.map(({ id }) => id)),
   }
   // Sorted: two recoveries, of two shards, may fence the same orders.
-  const undecided = entries.flatMap((entry) => (isEffective(entry, known) ? [] : [entry.id])).sort()
+  const undecided = entries
+    .filter((entry) => !isEffective(entry, known))
+    .map(({ id }) => id)
+    .sort()
   if (undecided.length > 0) tx.write(insertFences, { ids: uuids(undecided), at: at.toISOString() })
   return known
 }

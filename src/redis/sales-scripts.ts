@@ -1,6 +1,6 @@
 import { keys } from './keys.ts'
 import type { RunScript } from './scripts.ts'
-import { linesOf, type StockEntry, salesKeptMs, stockEntriesOf } from './stock-scripts.ts'
+import { linesOf, pairs, type StockEntry, salesKeptMs, stockEntriesOf } from './stock-scripts.ts'
 
 /** A product and how many of it were sold. */
 export interface Sale {
@@ -61,7 +61,7 @@ export function salesScripts({ run }: RunScript) {
         salesKeptMs,
         isLast ? 1 : 0,
         // One argument: a call of many would overflow the stack, for a day with some ten thousand products.
-        sales.map(({ productId, quantity }) => `${productId} ${quantity}`).join(' '),
+        pairs(sales).join(' '),
       )
       return outcome === 'COUNTED'
     },

@@ -42,7 +42,8 @@ const productsPerInspection = 1000
 /** Orders of one call of stock.reserve: with 50 lines each it takes Redis some ms. */
 const ordersPerCall = 50
 
-const pairs = (lines: Line[]) => lines.flatMap((line) => [line.productId, line.quantity])
+/** Lines as scripts take them: product id, quantity, … `linesOf` reads them. */
+export const pairs = (lines: Line[]) => lines.flatMap((line) => [line.productId, line.quantity])
 const unitsCode = { give: 1, keep: 0, drop: -1 } as const
 
 /** The scripts of stock as typed functions; what each does stands in its file in lua/. */

@@ -66,6 +66,7 @@ it.skipIf(!hasIpv6)('npm start serves on an IPv6 address, and says where', async
       40_000,
     )
     expect(printed).toContain(`service   http://[::1]:${port} `)
+    expect((await fetch(`${base}/readyz`)).status).toBe(200)
     child.kill('SIGTERM')
     expect(await exited).toEqual([0, null])
   } finally {
