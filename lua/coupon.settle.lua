@@ -1,6 +1,6 @@
 -- coupon.settle: takes grants of one policy out of pending, with what Postgres decided about each.
 -- Where Postgres decided otherwise than Redis, Redis is stale: what it believes is dropped, to be loaded again.
--- Safe to run twice: the second run finds no entry, and at worst has the quantity loaded again.
+-- Safe to run twice: the second run finds no entry but the holder.
 --
 -- KEYS[1] policy   hash
 -- KEYS[2] pending  hash    user id → grant, see coupon.issue
@@ -33,9 +33,10 @@ for i, userId in ipairs(userIds) do
   if heldId == 'back' then
     if isPending then back = back + 1 end
   else
+    -- Where Redis lost a grant (flushed, or an older copy), its count may lack the unit. One that has its holder was
+    -- settled before, by recovery or by its own process.
+    if not isPending and redis.call('GET', KEYS[2 + i]) ~= couponId then quantityIsStale = true end
     if heldId ~= '' then redis.call('SET', KEYS[2 + i], heldId, 'PXAT', ARGV[1]) end
-    -- Where Redis lost a grant (flushed, or an older copy), its count may lack the unit.
-    if not isPending then quantityIsStale = true end
     if heldId ~= couponId then
       quantityIsStale, holdersAreStale = true, true
     end
@@ -49,6 +50,6 @@ end
 -- A loader that read Postgres before this point has missed these grants: the counter makes it read again.
 redis.call('HINCRBY', KEYS[1], 'settles', 1)
 if quantityIsStale then redis.call('HDEL', KEYS[1], 'remaining') end
-if holdersAreStale then redis.call('HDEL', KEYS[1], 'holdersLoaded', 'loader') end
+if holdersAreStale then redis.call('HDEL', KEYS[1], 'holdersUpTo', 'loader') end
 redis.call('PEXPIREAT', KEYS[1], ARGV[1])
 return { (quantityIsStale or holdersAreStale) and DROPPED or SETTLED }

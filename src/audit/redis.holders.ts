@@ -44,7 +44,7 @@ export function holdersOfCoupons(deps: Deps): RedisRule {
     let violated = 0
     for await (const policies of policiesInRedis(deps)) {
       for (const policy of policies) {
-        if (!(await scripts.inspectPolicy(policy.id)).holdersLoaded) continue
+        if ((await scripts.inspectPolicy(policy.id)).holdersUpTo === null) continue
         const suspects: Holder[] = []
         for await (const page of pagesOfHolders(db, policy.id, holdersPerPage)) {
           if (page.length === 0) continue
@@ -84,7 +84,7 @@ export function holdersOfCoupons(deps: Deps): RedisRule {
     const values = await redis.mget(
       suspects.map(({ policyId, userId }) => keys.couponHolder(policyId, userId)),
     )
-    if (!(await scripts.inspectPolicy(first.policyId)).holdersLoaded) return []
+    if ((await scripts.inspectPolicy(first.policyId)).holdersUpTo === null) return []
     return suspects.filter((suspect, index) => (values[index] ?? null) === suspect.redis)
   }
 

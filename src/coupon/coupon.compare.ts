@@ -1,6 +1,6 @@
 import type { Database } from '../db/client.ts'
 import type { Scripts } from '../redis/scripts.ts'
-import { remainingOf } from './coupon.load.ts'
+import { countOf } from './coupon.load.ts'
 import { type CouponPolicy, termsOf } from './coupon.ts'
 
 /**
@@ -30,7 +30,7 @@ export async function comparePolicy(
   if (terms !== null && terms !== expected) {
     return { outcome: 'DIFFERENT', what: 'terms', redis: terms, postgres: expected, revision }
   }
-  const postgres = await remainingOf(db, policy, before.pendingCouponIds)
+  const { remaining: postgres } = await countOf(db, policy, before.pendingCouponIds)
   const after = await scripts.inspectPolicy(policy.id)
   if (after.revision !== revision || after.remaining !== before.remaining) return { outcome: 'MOVING' }
   if (before.remaining === postgres) return { outcome: 'SAME' }

@@ -8,20 +8,25 @@ const holdersPerPage = 5000
 const holdersPerCall = 500
 
 /**
- * Writes every holder of a policy into Redis, as committed, page by page; the next page is read while one is written.
+ * Writes the holders of a policy, or those of some `ranks`, into Redis, as committed, page by page; the next page is read
+ * while one is written.
  * Safe while the policy is open, as Postgres never takes a coupon back: it overwrites with what is true. Gives how
  * many it wrote; `onWritten` hears of each page.
  */
 export async function writeHolders(
   deps: { scripts: Scripts; db: Database },
   policy: CouponPolicy,
-  options: { signal?: AbortSignal; onWritten?: ((count: number) => void) | undefined } = {},
+  options: {
+    ranks?: { after: number; upTo: number }
+    signal?: AbortSignal
+    onWritten?: ((count: number) => void) | undefined
+  } = {},
 ): Promise<number> {
   const { scripts, db } = deps
-  const { signal, onWritten = () => undefined } = options
+  const { ranks, signal, onWritten = () => undefined } = options
   const expireAt = holdersExpireAt(policy)
   let written = 0
-  const pages = pagesOfHolders(db, policy.id, holdersPerPage)
+  const pages = pagesOfHolders(db, policy.id, holdersPerPage, ranks)
   let page = await pages.next()
   while (!page.done && !signal?.aborted) {
     const holders = page.value

@@ -18,9 +18,9 @@ const betweenAttemptsMs = 10
 
 export interface PolicyLoader {
   /**
-   * Loads a policy into Redis: first all its holders, then the quantity, which opens it. Calls for the same policy
-   * share one run. Returns early when another process is at it; the caller asks Redis again anyway. `onHolders` hears
-   * how many holders were written, page by page, by the run that this call began.
+   * Loads a policy into Redis: first its holders, as far as they are not there, then the quantity, which opens it.
+   * Calls for the same policy share one run. Returns early when another process is at it; the caller asks Redis again
+   * anyway. `onHolders` hears how many holders were written, page by page, by the run that this call began.
    * @throws Unavailable when it cannot be done now
    */
   load(policy: CouponPolicy, onHolders?: (count: number) => void): Promise<void>
@@ -29,7 +29,8 @@ export interface PolicyLoader {
 /**
  * Makes the loader. What remains is `total − issued − pending and not yet in Postgres`, where the two counts come from
  * one snapshot of Postgres; a settlement between the look at Redis and the write makes it read again, a flush makes it
- * start over (see lua/coupon.load.lua).
+ * start over (see lua/coupon.load.lua). The holders up to what is issued in that snapshot are written before the
+ * quantity, each time: one may have been lost with the settlement for whose loss the quantity was dropped.
  */
 export function createPolicyLoader(deps: {
   redis: RedisClient
@@ -55,20 +56,23 @@ export function createPolicyLoader(deps: {
     onHolders?: (count: number) => void,
   ): Promise<void> {
     let loader = ''
+    let holdersUpTo = 0
     for (let attempt = 0; attempt < maxAttempts && !lost.aborted; attempt++) {
-      if (loader === '') {
+      const isStart = loader === ''
+      if (isStart) {
         // Written before anything is looked at, so that a flush from here on is noticed.
         loader = newId()
         await redis.hset(keys.couponPolicy(policy.id), 'loader', loader)
-        const { holdersLoaded } = await scripts.inspectPolicy(policy.id)
-        if (!holdersLoaded)
-          await writeHolders({ scripts, db }, policy, { signal: lost, onWritten: onHolders })
-        // They were left incomplete then. The token may still be this one's: nobody need have taken the lock yet.
-        if (lost.aborted) break
       }
       const state = await scripts.inspectPolicy(policy.id)
       if (state.remaining !== null) return
-      const remaining = await remainingOf(db, policy, state.pendingCouponIds)
+      if (isStart) holdersUpTo = state.holdersUpTo ?? 0
+      const { remaining, issuedQuantity } = await countOf(db, policy, state.pendingCouponIds)
+      const ranks = { after: holdersUpTo, upTo: issuedQuantity }
+      await writeHolders({ scripts, db }, policy, { ranks, signal: lost, onWritten: onHolders })
+      // They were left incomplete then. The token may still be this one's: nobody need have taken the lock yet.
+      if (lost.aborted) break
+      holdersUpTo = issuedQuantity
       const outcome = await scripts.loadPolicy(
         policy.id,
         { loader, settles: state.settles },
@@ -78,6 +82,7 @@ export function createPolicyLoader(deps: {
           startsAt: policy.issueStartsAt.getTime(),
           endsAt: policy.issueEndsAt.getTime(),
           holdersExpireAt: holdersExpireAt(policy),
+          holdersUpTo,
         },
       )
       if (outcome === 'LOADED') {
@@ -101,13 +106,17 @@ export function createPolicyLoader(deps: {
   }
 }
 
-/** What can still be issued, given the grants that Redis holds as pending. */
-export async function remainingOf(
+/** What is issued, and what can still be, given the grants that Redis holds as pending. */
+export async function countOf(
   db: Database,
   policy: CouponPolicy,
   pendingCouponIds: string[],
-): Promise<number> {
+): Promise<{ remaining: number; issuedQuantity: number }> {
   const { issuedQuantity, committed } = await countIssued(db, policy.id, pendingCouponIds)
-  // A Redis restored from an old copy can hold more grants than there are units; Postgres refuses those.
-  return Math.max(0, policy.totalQuantity - issuedQuantity - (pendingCouponIds.length - committed))
+  // Below zero where a Redis restored from an old copy holds more grants than there are units. Postgres refuses those,
+  // and what they give back then makes no unit that can be issued.
+  return {
+    remaining: policy.totalQuantity - issuedQuantity - (pendingCouponIds.length - committed),
+    issuedQuantity,
+  }
 }

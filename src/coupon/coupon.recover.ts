@@ -114,7 +114,7 @@ export function createCouponRecovery(deps: {
 
   /** Has a policy loaded again, its holders included. */
   async function dropPolicy(policy: CouponPolicy): Promise<void> {
-    await redis.hdel(keys.couponPolicy(policy.id), 'remaining', 'holdersLoaded', 'loader')
+    await redis.hdel(keys.couponPolicy(policy.id), 'remaining', 'holdersUpTo', 'loader')
   }
 
   async function dropIfDrifted(policy: CouponPolicy): Promise<boolean> {

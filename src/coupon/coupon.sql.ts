@@ -108,23 +108,24 @@ export async function countIssued(
 
 /**
  * The holders of a policy by rank, page by page. A page is a range of ranks, which have no gaps: with a LIMIT instead,
- * Postgres sorted all that was left for each page as long as it had no statistics, 80 s for a million. What is issued
- * while the pages are read comes too.
+ * Postgres sorted all that was left for each page as long as it had no statistics, 80 s for a million. Without `upTo`,
+ * what is issued while the pages are read comes too.
  */
 export async function* pagesOfHolders(
   db: Database,
   policyId: number,
   perPage: number,
+  ranks: { after?: number; upTo?: number } = {},
 ): AsyncGenerator<{ userId: number; couponId: string }[]> {
-  let after = 0
-  for (let last = await findLastRank(db, policyId); after < last; ) {
+  let { after = 0 } = ranks
+  for (let last = ranks.upTo ?? (await findLastRank(db, policyId)); after < last; ) {
     const upTo = Math.min(after + perPage, last)
     yield await db
       .select({ userId: coupons.userId, couponId: coupons.id })
       .from(coupons)
       .where(and(eq(coupons.policyId, policyId), gt(coupons.rank, after), lte(coupons.rank, upTo)))
     after = upTo
-    if (after === last) last = await findLastRank(db, policyId)
+    if (after === last && ranks.upTo === undefined) last = await findLastRank(db, policyId)
   }
 }
 

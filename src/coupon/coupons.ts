@@ -77,7 +77,7 @@ export function createCoupons(deps: Deps) {
     const giveUpAt = now() + patienceMs
     do {
       const remaining = await redis.hget(keys.couponPolicy(policy.id), 'remaining')
-      if (remaining !== null) return Number(remaining)
+      if (remaining !== null) return Math.max(0, Number(remaining))
       await loader.load(policy)
     } while (now() < giveUpAt)
     throw new Unavailable('the policy is being loaded')

@@ -98,6 +98,9 @@ export function createStockLoader(deps: {
  * What can still be reserved of a product, from its stock in a snapshot of Postgres. A reservation that is not in the
  * snapshot is still to be taken off; what a cancellation or restock brought is in the snapshot, and will reach Redis
  * when its entry is settled, so it is not counted yet.
+ *
+ * Below zero where a Redis that was flushed or restored from an old copy holds more reservations than there are units.
+ * Postgres refuses those, and what they give back then makes no unit that can be sold.
  */
 export function availableUnits(
   productId: number,
@@ -111,6 +114,5 @@ export function availableUnits(
     if (!isDueLater) continue
     for (const line of entry.lines) if (line.productId === productId) units -= line.quantity
   }
-  // A Redis restored from an old copy can hold more reservations than there are units; Postgres refuses those.
-  return Math.max(0, units)
+  return units
 }

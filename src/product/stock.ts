@@ -5,7 +5,7 @@ import type { RedisClient } from '../redis/client.ts'
 import { gather } from '../redis/gather.ts'
 import { keys } from '../redis/keys.ts'
 import type { Scripts } from '../redis/scripts.ts'
-import type { Line, StockEntry, StockSettlement } from '../redis/stock-scripts.ts'
+import { type Line, type StockEntry, type StockSettlement, unitsOf } from '../redis/stock-scripts.ts'
 import { byShard, shardOf } from './product.ts'
 import type { StockLoader } from './stock.load.ts'
 
@@ -111,7 +111,7 @@ export function createStock(deps: {
       const units = await Promise.all(todo.map((productId) => read(shardOf(productId, shards), productId)))
       todo.forEach((productId, index) => {
         const text = units[index]
-        if (text !== null && text !== undefined) found.set(productId, Number(text))
+        if (text !== null && text !== undefined) found.set(productId, unitsOf(text))
       })
       todo = todo.filter((productId) => !found.has(productId))
       if (todo.length === 0) break
@@ -129,7 +129,7 @@ export function createStock(deps: {
   /** The same of one product, without the lists of many where it is there, as it nearly always is. @throws Unavailable */
   async function availableOf(productId: number): Promise<number> {
     const units = await read(shardOf(productId, shards), productId)
-    return units === null ? ((await available([productId])).get(productId) as number) : Number(units)
+    return units === null ? ((await available([productId])).get(productId) as number) : unitsOf(units)
   }
 
   return { reserve, announce, settle, available, availableOf }

@@ -23,7 +23,8 @@ export interface PolicyState {
   remaining: number | null
   /** total, start and end of issue (ms) that a loaded policy is issued by, spaces between; null when it is not loaded */
   terms: string | null
-  holdersLoaded: boolean
+  /** the rank up to which loaders have written the holders, or null when they are not loaded */
+  holdersUpTo: number | null
   settles: number
   /** changes with every admission and every settlement */
   revision: string
@@ -97,7 +98,7 @@ export function couponScripts({ run, runEach }: RunScript) {
 
     /** What Redis holds of a policy at one instant. */
     async inspectPolicy(policyId: number): Promise<PolicyState> {
-      const [outcome, [holdersLoaded, settles, revision, couponIds, remaining, terms]] = await run(
+      const [outcome, [holdersUpTo, settles, revision, couponIds, remaining, terms]] = await run(
         'coupon.inspect',
         keys.couponPolicy(policyId),
         keys.couponPending(policyId),
@@ -105,7 +106,7 @@ export function couponScripts({ run, runEach }: RunScript) {
       return {
         remaining: outcome === 'LOADED' ? (remaining as number) : null,
         terms: outcome === 'LOADED' ? (terms as string) : null,
-        holdersLoaded: holdersLoaded === 1,
+        holdersUpTo: holdersUpTo === -1 ? null : (holdersUpTo as number),
         settles: settles as number,
         revision: revision as string,
         pendingCouponIds: couponIds as string[],
@@ -122,6 +123,7 @@ export function couponScripts({ run, runEach }: RunScript) {
         startsAt: number
         endsAt: number
         holdersExpireAt: number
+        holdersUpTo: number
       },
     ): Promise<'START_OVER' | 'READ_AGAIN' | 'LOADED'> {
       const [outcome] = await run(
@@ -134,6 +136,7 @@ export function couponScripts({ run, runEach }: RunScript) {
         policy.startsAt,
         policy.endsAt,
         policy.holdersExpireAt,
+        policy.holdersUpTo,
       )
       return outcome
     },

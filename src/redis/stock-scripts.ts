@@ -147,6 +147,9 @@ export function stockScripts({ run, runEach }: RunScript) {
   }
 }
 
+/** Units as they are shown: see `availableUnits` for what is below zero. */
+export const unitsOf = (text: string) => Math.max(0, Number(text))
+
 function reservationOf(outcome: Reservation['outcome'], rest: string[]): Reservation {
   switch (outcome) {
     case 'NOT_LOADED':
@@ -154,7 +157,7 @@ function reservationOf(outcome: Reservation['outcome'], rest: string[]): Reserva
     case 'RESERVED':
       return { outcome }
     case 'INSUFFICIENT':
-      return { outcome, productId: Number(rest[0]), available: Number(rest[1]) }
+      return { outcome, productId: Number(rest[0]), available: unitsOf(rest[1] as string) }
   }
 }
 

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { createPolicyLoader } from '../../src/coupon/coupon.load.ts'
 import { findPolicy } from '../../src/coupon/coupon.sql.ts'
 import { Unavailable } from '../../src/errors.ts'
+import { givenBack } from '../../src/redis/coupon-scripts.ts'
 import { keys } from '../../src/redis/keys.ts'
 import { noticeRedisRestart } from '../../src/worker.ts'
 import { expectExact } from '../setup/coupon-invariants.ts'
@@ -101,9 +102,45 @@ describe('loading a policy', () => {
       },
     })
     await expect(loader.load(await policyOf(policyId))).rejects.toThrow(Unavailable)
-    expect(await scripts.inspectPolicy(policyId)).toMatchObject({ remaining: null, holdersLoaded: false })
+    expect(await scripts.inspectPolicy(policyId)).toMatchObject({ remaining: null, holdersUpTo: null })
     expect(tally(await issueAll(policyId, [count]))).toEqual({ COUPON_ALREADY_ISSUED: 1 })
     await expectExact(harness, policyId, count)
+  })
+
+  it('[ALL-4, CPN-3] finds the holder of a grant whose process died, where another has the quantity loaded', async () => {
+    const policyId = await harness.policy({ totalQuantity: 4 })
+    await issueAll(policyId, users(2))
+    await harness.redis.flushdb()
+    expect((await harness.get(`/v1/coupon-policies/${policyId}`)).body.remainingQuantity).toBe(2)
+    // Both were on their way to Postgres in the flush. The process of the first does not come to settle it.
+    const [lost, settled] = ['01890000-0000-7000-8000-000000000003', '01890000-0000-7000-8000-000000000004']
+    await harness.sql`insert into coupons (id, policy_id, user_id, rank, issued_at, expires_at)
+      values (${lost}, ${policyId}, 70, 3, now(), now() + interval '1 day'),
+        (${settled}, ${policyId}, 71, 4, now(), now() + interval '1 day')`
+    await harness.sql`update coupon_policies set issued_quantity = 4 where id = ${policyId}`
+    await harness.deps.scripts.settleCoupons(policyId, Date.now() + 3_600_000, [
+      { couponId: settled, userId: 71, heldId: settled },
+    ])
+    const answers = await issueAll(policyId, [70, 71, 72])
+    expect(answers.map(({ body }) => body.couponId ?? body.code)).toEqual([lost, settled, 'COUPON_SOLD_OUT'])
+    await expectExact(harness, policyId, 4)
+  })
+
+  it('[ALL-4, CPN-3] more grants than units, as an old copy of Redis may have, make none when given back', async () => {
+    const policyId = await harness.policy({ totalQuantity: 1 })
+    await issueAll(policyId, users(1))
+    const grant = { couponId: '01890000-0000-7000-8000-000000000005', userId: 80 }
+    const text = grantText(grant.couponId, Date.now())
+    await harness.redis.hset(keys.couponPending(policyId), { [grant.userId]: text })
+    await harness.redis.hdel(keys.couponPolicy(policyId), 'remaining')
+    const remaining = async () =>
+      (await harness.get(`/v1/coupon-policies/${policyId}`)).body.remainingQuantity
+    expect(await remaining()).toBe(0)
+    const settled = [{ ...grant, heldId: givenBack }]
+    await harness.deps.scripts.settleCoupons(policyId, Date.now() + 3_600_000, settled)
+    expect(await remaining()).toBe(0)
+    expect(await harness.coupons.recovery.reconcile()).toBe(0)
+    await expectExact(harness, policyId, 1)
   })
 
   async function policyOf(policyId: number) {

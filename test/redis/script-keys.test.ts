@@ -98,7 +98,7 @@ async function useCouponScripts(scripts: Scripts, policyId: number): Promise<voi
   await scripts.loadPolicy(
     policyId,
     { loader: 'me', settles: 0 },
-    { total: 5, remaining: 5, startsAt: 0, endsAt: soon, holdersExpireAt: soon },
+    { total: 5, remaining: 5, startsAt: 0, endsAt: soon, holdersExpireAt: soon, holdersUpTo: 0 },
   )
   const admission = await scripts.issueCoupon(policyId, 1, couponId)
   expect(admission.outcome).toBe('ADMITTED')
