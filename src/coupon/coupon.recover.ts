@@ -59,25 +59,30 @@ export function createCouponRecovery(deps: {
     }))
   }
 
+  /** Gives how many grants it took up. Where the queue is full, the rest waits for the next run. */
+  async function finish(grants: PolicyGrant[]): Promise<number> {
+    const finishing: Promise<void>[] = []
+    for (const grant of grants) {
+      const place = commit.reserve()
+      if (!place) break
+      finishing.push(
+        place
+          .submit(grant)
+          .then((outcome) => log.warn({ grant, issued: 'coupon' in outcome }, 'abandoned grant finished'))
+          .catch((error: unknown) => log.error({ err: error, grant }, 'abandoned grant not finished')),
+      )
+    }
+    await Promise.all(finishing)
+    return finishing.length
+  }
+
   return {
     async finishAbandoned(minAgeMs) {
       let taken = 0
       for await (const page of pages()) {
         const found = await Promise.all(page.map((policy) => findAbandoned(policy, minAgeMs)))
-        const finishing: Promise<unknown>[] = []
-        for (const grant of found.flat()) {
-          // Where the queue is full, the grant waits for the next run.
-          const place = commit.reserve()
-          if (!place) break
-          taken++
-          finishing.push(
-            place
-              .submit(grant)
-              .then((outcome) => log.warn({ grant, issued: 'coupon' in outcome }, 'abandoned grant finished'))
-              .catch((error: unknown) => log.error({ err: error, grant }, 'abandoned grant not finished')),
-          )
-        }
-        await Promise.all(finishing)
+        // One policy after the other: in one batch, a policy that somebody has locked would keep all from being written.
+        for (const grants of found) taken += await finish(grants)
       }
       return taken
     },

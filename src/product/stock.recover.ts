@@ -17,6 +17,8 @@ import type { Stock } from './stock.ts'
 /** Abandoned entries taken up a shard and run; the rest comes with the next run. */
 const entriesPerShard = 500
 const productsPerPage = 1000
+/** Groups of entries that wait for locks held elsewhere, a shard and run, so that they take few of the connections. */
+const maxWaitingGroups = 4
 
 export interface StockRecovery {
   /** Settles entries that have been pending for longer than `minAgeMs`. Gives how many it took up. */
@@ -31,9 +33,14 @@ export interface StockRecovery {
 }
 
 /** The same locks as placing and cancelling take, so that neither can commit between the look and the fence. */
-const lockProducts = statement<{ ids: string }, never>(sql`
-  select 1 from ${products} where ${products.id} = any(${sql.placeholder('ids')}::text::bigint[])
-  order by ${products.id} for no key update`)
+const locked = sql`
+  select ${products.id} as "id" from ${products}
+  where ${products.id} = any(${sql.placeholder('ids')}::text::bigint[])
+  order by ${products.id} for no key update`
+const lockProducts = {
+  all: statement<{ ids: string }, { id: number }>(locked),
+  free: statement<{ ids: string }, { id: number }>(sql`${locked} skip locked`),
+}
 
 interface KnownOrder {
   id: string
@@ -76,28 +83,56 @@ export function createStockRecovery(deps: {
     return entries.map(([id, entry]) => stockEntryOf(id, entry))
   }
 
+  /** Gives how many entries of a shard were settled. What cannot be now waits for the next run. */
+  async function finishShard(shard: number, minAgeMs: number): Promise<number> {
+    const entries = await readAbandoned(shard, minAgeMs)
+    if (entries.length === 0) return 0
+    // A product that stays locked, by an operator's transaction for example, keeps its own entries waiting and no others.
+    const first = await settleLocked(shard, entries, 'free')
+    const groups = [...Map.groupBy(first.left, ({ lockedElsewhere }) => lockedElsewhere.join()).values()]
+    const ends = await Promise.allSettled(
+      groups.slice(0, maxWaitingGroups).map((group) => {
+        const waiting = group.map(({ entry }) => entry)
+        return settleLocked(shard, waiting, 'all')
+      }),
+    )
+    let taken = first.settled
+    for (const end of ends) {
+      if (end.status === 'fulfilled') taken += end.value.settled
+      else log.warn({ err: end.reason, shard }, 'abandoned entries not settled')
+    }
+    return taken
+  }
+
+  /**
+   * Settles the entries all of whose products it can lock: waiting for the locks, or only the `free` ones. Gives how
+   * many, and those left with the products that are locked elsewhere.
+   */
+  async function settleLocked(shard: number, entries: StockEntry[], which: keyof typeof lockProducts) {
+    const { left, decided, known } = await transactions.run((tx) =>
+      fenceUndecided(tx, entries, which, new Date(now())),
+    )
+    await stock.settle(
+      decided.map((entry) => {
+        const committed = isEffective(entry, known)
+        const paidAt = known.orders.get(entry.orderId)?.createdAt
+        const day = committed && paidAt ? seoulDay(paidAt) : null
+        const sold = day === null ? null : ({ day, sign: entry.kind === 'reserve' ? 1 : -1 } as const)
+        // A reservation gives its units back when it came to nothing, the other two bring theirs when they did.
+        const units = committed === (entry.kind === 'reserve') ? 'keep' : 'give'
+        log.warn({ shard, entry, committed }, 'abandoned entry settled')
+        return { shard, id: entry.id, lines: entry.lines, committed, units, sold }
+      }),
+    )
+    return { settled: decided.length, left }
+  }
+
   return {
     async finishAbandoned(minAgeMs) {
-      let taken = 0
-      for (const shard of allShards) {
-        const entries = await readAbandoned(shard, minAgeMs)
-        if (entries.length === 0) continue
-        const known = await transactions.run((tx) => fenceUndecided(tx, entries, new Date(now())))
-        await stock.settle(
-          entries.map((entry) => {
-            const committed = isEffective(entry, known)
-            const paidAt = known.orders.get(entry.orderId)?.createdAt
-            const day = committed && paidAt ? seoulDay(paidAt) : null
-            const sold = day === null ? null : ({ day, sign: entry.kind === 'reserve' ? 1 : -1 } as const)
-            // A reservation gives its units back when it came to nothing, the other two bring theirs when they did.
-            const units = committed === (entry.kind === 'reserve') ? 'keep' : 'give'
-            log.warn({ shard, entry, committed }, 'abandoned entry settled')
-            return { shard, id: entry.id, lines: entry.lines, committed, units, sold }
-          }),
-        )
-        taken += entries.length
-      }
-      return taken
+      const ends = await Promise.allSettled(allShards.map((shard) => finishShard(shard, minAgeMs)))
+      const failed = ends.find((end) => end.status === 'rejected')
+      if (failed) throw failed.reason
+      return ends.reduce((sum, end) => sum + (end.status === 'fulfilled' ? end.value : 0), 0)
     },
 
     async reconcile() {
@@ -138,16 +173,21 @@ export function createStockRecovery(deps: {
   }
 }
 
-/** Reads what became of entries, and fences those that came to nothing yet, so that they never will. */
+/**
+ * Of the entries whose products it locks, reads what became of them, and fences those that came to nothing yet, so that
+ * they never will. Those left have products that are locked elsewhere.
+ */
 async function fenceUndecided(
   tx: Transaction,
   entries: StockEntry[],
+  which: keyof typeof lockProducts,
   at: Date,
-): Promise<{ orders: Map<string, KnownOrder>; restocks: Set<string> }> {
-  const productIds = new Set(entries.flatMap(({ lines }) => lines.map(({ productId }) => productId)))
+) {
+  const productsOf = (entry: StockEntry) => entry.lines.map(({ productId }) => productId)
+  const productIds = [...new Set(entries.flatMap(productsOf))]
   const orderIds = new Set(entries.flatMap(({ orderId }) => (orderId === '' ? [] : [orderId])))
-  const [, orderRows, restockRows] = await Promise.all([
-    tx.read(lockProducts, { ids: bigints([...productIds]) }),
+  const [lockedRows, orderRows, restockRows] = await Promise.all([
+    tx.read(lockProducts[which], { ids: bigints(productIds) }),
     tx.read(readOrders, { ids: uuids([...orderIds]) }),
     tx.read(readRestocks, {
       ids: uuids(entries.filter(({ kind }) => kind === 'restock').map(({ id }) => id)),
@@ -157,11 +197,18 @@ async function fenceUndecided(
     orders: new Map(orderRows.map((row) => [row.id, row])),
     restocks: new Set(restockRows.map(({ id }) => id)),
   }
+  const isLocked = new Set(lockedRows.map(({ id }) => id))
+  const looked = entries.map((entry) => ({
+    entry,
+    lockedElsewhere: which === 'all' ? [] : productsOf(entry).filter((id) => !isLocked.has(id)),
+  }))
+  const left = looked.filter(({ lockedElsewhere }) => lockedElsewhere.length > 0)
+  const decided = looked.flatMap(({ entry, lockedElsewhere }) => (lockedElsewhere.length > 0 ? [] : [entry]))
   // Sorted: two recoveries, of two shards, may fence the same orders.
-  const undecided = entries
+  const undecided = decided
     .filter((entry) => !isEffective(entry, known))
     .map(({ id }) => id)
     .sort()
   if (undecided.length > 0) tx.write(insertFences, { ids: uuids(undecided), at: at.toISOString() })
-  return known
+  return { left, decided, known }
 }

@@ -16,6 +16,12 @@ afterAll(() => harness.stop())
 
 const holderOf = (policyId: number, userId: number) => harness.redis.get(keys.couponHolder(policyId, userId))
 
+const pendingOf = (policyId: number) => harness.redis.hlen(keys.couponPending(policyId))
+
+/** As when the lock is not to be had within the deadline of the server. */
+const refuseAwaitedLock = () => harness.sql`select pg_cancel_backend(pid) from pg_stat_activity
+  where datname = current_database() and application_name = 'seonchak commit' and wait_event_type = 'Lock'`
+
 /** Admits a user and goes no further, as a process that is stuck or dead. Gives the coupon's id. */
 async function admit(policyId: number, userId: number): Promise<string> {
   const couponId = randomUUIDv7()
@@ -41,9 +47,7 @@ describe('recovery of grants', () => {
     const commit = await holding(harness, (connection) => grant(connection, policyId, 7, couponId))
     const tried = harness.coupons.recovery.finishAbandoned(anyAge)
     await untilLockIsAwaited(harness, 'commit')
-    // As when the lock is not to be had within the deadline of the server.
-    await harness.sql`select pg_cancel_backend(pid) from pg_stat_activity
-      where datname = current_database() and application_name = 'seonchak commit' and wait_event_type = 'Lock'`
+    await refuseAwaitedLock()
     expect(await tried).toBe(1)
     expect(await harness.deps.scripts.inspectPolicy(policyId)).toMatchObject({
       remaining: 0,
@@ -55,6 +59,26 @@ describe('recovery of grants', () => {
     expect(await harness.coupons.recovery.finishAbandoned(anyAge)).toBe(1)
     expect((await harness.issue(policyId, 7)).body).toMatchObject({ code: 'COUPON_ALREADY_ISSUED', couponId })
     await expectExact(harness, policyId, 1)
+  })
+
+  it('[ALL-4, CPN-3] a policy that somebody has locked keeps its own grants waiting, and no others', async () => {
+    const [stuck, free] = [await harness.policy(), await harness.policy()]
+    for (const policyId of [stuck, free]) await admit(policyId, 9)
+    const letGo = await holding(
+      harness,
+      (connection) => connection`select 1 from coupon_policies where id = ${stuck} for update`,
+    )
+    const tried = harness.coupons.recovery.finishAbandoned(anyAge)
+    await untilLockIsAwaited(harness, 'commit')
+    await refuseAwaitedLock()
+    expect(await tried).toBe(2)
+    expect(await Promise.all([stuck, free].map(pendingOf))).toEqual([1, 0])
+    expect(await holderOf(free, 9)).not.toBe(null)
+
+    await letGo()
+    expect(await harness.coupons.recovery.finishAbandoned(anyAge)).toBe(1)
+    await expectExact(harness, stuck, 1)
+    await expectExact(harness, free, 1)
   })
 
   it('[ALL-4, CPN-3] drift of the quantity has the holders loaded again too: one may have been lost with it', async () => {

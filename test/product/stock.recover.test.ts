@@ -3,8 +3,9 @@ import { createDomains } from '../../src/domains.ts'
 import { keys } from '../../src/redis/keys.ts'
 import { changingNothing } from '../setup/contents.ts'
 import { gated } from '../setup/gate.ts'
-import { type Harness, startHarness, until } from '../setup/harness.ts'
+import { type Harness, startHarness, tally, until } from '../setup/harness.ts'
 import { expectConsistent } from '../setup/order-invariants.ts'
+import { holding, untilLockIsAwaited } from '../setup/row-locks.ts'
 
 /** Older than this is everything. */
 const anyAge = -2000
@@ -146,6 +147,29 @@ describe.each(['1', '3'])('recovery of stock, shards: %s', (count) => {
     late.open()
     expect((await answer).body).toMatchObject({ stock: 15 })
     expect(await stocks()).toEqual([15, 20, 30])
+    await expectConsistent(harness)
+  })
+
+  it('[ALL-4, PRD-2] a product that somebody has locked keeps its own entries waiting, and no others', async () => {
+    const [stuck, free] = productIds as [number, number, number]
+    const late = gated(harness, 'commit')
+    const answers = [[stuck], [stuck, free], [free]].map((ids) =>
+      late.post('/v1/orders', { userId, items: ids.map((productId) => ({ productId, quantity: 1 })) }),
+    )
+    await pendingEntries(shards.length === 1 ? 3 : 4)
+    const letGo = await holding(
+      harness,
+      (connection) => connection`select 1 from products where id = ${stuck} for update`,
+    )
+    const finished = recovery.finishAbandoned(anyAge)
+    await untilLockIsAwaited(harness, 'commit')
+    await until('the units of the other', async () => (await stocks())[1] === (shards.length === 1 ? 19 : 20))
+    expect((await stocks())[0]).toBe(8)
+    await letGo()
+    expect(await finished).toBe(shards.length === 1 ? 3 : 4)
+    expect(await stocks()).toEqual([10, 20, 30])
+    late.open()
+    expect(tally(await Promise.all(answers))).toEqual({ UNAVAILABLE: 3 })
     await expectConsistent(harness)
   })
 
