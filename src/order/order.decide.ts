@@ -69,7 +69,8 @@ export function decideOrders(
 
   function decide(request: OrderRequest): OrderOutcome {
     const { orderId, userId, at, call } = request
-    if (fences.has(orderId)) return { abandoned: true }
+    // To look up a new text, V8 looks for it among all strings of the program first; fences are hardly ever there.
+    if (fences.size > 0 && fences.has(orderId)) return { abandoned: true }
     const answered = answers.find(call)
     if (answered) return answered
 

@@ -22,7 +22,9 @@ export function createProducts(deps: Deps & { catalog: Catalog; stock: Stock; lo
     const product = catalog.known(productId) ?? (await find(productId))
     if (!product) return refuse('PRODUCT_NOT_FOUND')
     const { id, name, price } = product
-    return { id, name, price, stock: await stock.availableOf(id) }
+    // Without the lists of many where it is there, as it nearly always is.
+    const units = await stock.look(id)
+    return { id, name, price, stock: units ?? ((await stock.available([id])).get(id) as number) }
   }
 
   /** A page of products by id, those after `afterId`, each with its stock. */

@@ -39,9 +39,10 @@ export function createStock(deps: {
   log: Logger
 }) {
   const { redis, scripts, loader, shards, now, log } = deps
-  const read = gather<number, number, string | null>(productsPerRead, (shard, productIds) =>
-    redis.hmget(keys.stockAvailable(shard), ...productIds.map(String)),
-  )
+  const read = gather<number, number, number | null>(productsPerRead, async (shard, productIds) => {
+    const units = await redis.hmget(keys.stockAvailable(shard), ...productIds.map(String))
+    return units.map((text) => (text === null ? null : unitsOf(text)))
+  })
 
   /**
    * Reserves the lines of an order, all or none (ORD-2): shard by shard in ascending order, giving back on a refusal.
@@ -110,8 +111,8 @@ export function createStock(deps: {
     while (todo.length > 0) {
       const units = await Promise.all(todo.map((productId) => read(shardOf(productId, shards), productId)))
       todo.forEach((productId, index) => {
-        const text = units[index]
-        if (text !== null && text !== undefined) found.set(productId, unitsOf(text))
+        const known = units[index]
+        if (known !== null && known !== undefined) found.set(productId, known)
       })
       todo = todo.filter((productId) => !found.has(productId))
       if (todo.length === 0) break
@@ -126,11 +127,8 @@ export function createStock(deps: {
     return found
   }
 
-  /** The same of one product, without the lists of many where it is there, as it nearly always is. @throws Unavailable */
-  async function availableOf(productId: number): Promise<number> {
-    const units = await read(shardOf(productId, shards), productId)
-    return units === null ? ((await available([productId])).get(productId) as number) : unitsOf(units)
-  }
+  /** The same of one product, as Redis has it: null where it is not loaded. @throws what Redis says */
+  const look = (productId: number): Promise<number | null> => read(shardOf(productId, shards), productId)
 
-  return { reserve, announce, settle, available, availableOf }
+  return { reserve, announce, settle, available, look }
 }

@@ -24,7 +24,9 @@ export function gather<About extends number, Call, Answer>(
         about,
         together.map(({ call }) => call),
       )
-      for (const [index, { resolve }] of together.entries()) resolve(answers[index] as Answer)
+      for (let index = 0; index < together.length; index++) {
+        ;(together[index] as Waiting).resolve(answers[index] as Answer)
+      }
     } catch (error) {
       for (const { reject } of together) reject(error)
     }
