@@ -17,6 +17,12 @@ export interface DatabaseSettings {
 }
 
 /**
+ * How much of a deadline may be spent on one lock. Postgres then says that it gave up before the client does, who would
+ * not know what became of the COMMIT that is on its way.
+ */
+const lockShare = 0.6
+
+/**
  * What every connection of this program has in common: deadlines on the server's side, so that a dead client holds no
  * lock for long, and bigint as number (every bigint of the schema is a safe integer). The client does not ask for the
  * array types when it connects: a connection lost during that question rejects a promise that nobody holds, which ends
@@ -34,7 +40,7 @@ export function connectionOptions(timeoutMs: number, applicationName: string) {
     connection: {
       application_name: applicationName,
       statement_timeout: timeoutMs,
-      lock_timeout: timeoutMs,
+      lock_timeout: Math.ceil(timeoutMs * lockShare),
       idle_in_transaction_session_timeout: timeoutMs,
     },
     onnotice: () => undefined,
