@@ -85,7 +85,9 @@ const settings = z.object({
   DATABASE_POOL: whole(1, 200).default(10).describe('connections for reads and single statements'),
   DATABASE_TIMEOUT_MS: whole(100, 60_000)
     .default(5000)
-    .describe('deadline of a statement or transaction; a lock is waited for three fifths of it'),
+    .describe(
+      'deadline of a statement or transaction; Postgres gives a statement up after four fifths of it, a lock after three',
+    ),
   REDIS_TIMEOUT_MS: whole(50, 60_000).default(2000).describe('deadline of a Redis command'),
   COMMIT_MAX_BATCH: whole(1, 5000)
     .default(500)

@@ -17,10 +17,10 @@ export interface DatabaseSettings {
 }
 
 /**
- * How much of a deadline may be spent on one lock. Postgres then says that it gave up before the client does, who would
- * not know what became of the COMMIT that is on its way.
+ * How much of a deadline Postgres may spend on a statement, and on one of the locks that it waits for. So it says that it
+ * gave up before the client does, who would not know what became of the COMMIT that is on its way.
  */
-const lockShare = 0.6
+const serverShare = { statement: 0.8, lock: 0.6 }
 
 /**
  * What every connection of this program has in common: deadlines on the server's side, so that a dead client holds no
@@ -39,8 +39,8 @@ export function connectionOptions(timeoutMs: number, applicationName: string) {
     },
     connection: {
       application_name: applicationName,
-      statement_timeout: timeoutMs,
-      lock_timeout: Math.ceil(timeoutMs * lockShare),
+      statement_timeout: Math.ceil(timeoutMs * serverShare.statement),
+      lock_timeout: Math.ceil(timeoutMs * serverShare.lock),
       idle_in_transaction_session_timeout: timeoutMs,
     },
     onnotice: () => undefined,

@@ -298,7 +298,7 @@ describe('lanes', () => {
         }),
       ),
     )
-    const row = { statement: '4321ms', lock: '2593ms', idle: '4321ms' }
+    const row = { statement: '3457ms', lock: '2593ms', idle: '4321ms' }
     expect(found).toEqual([[row], [row]])
     const connections = () =>
       entries.admin`select pid from pg_stat_activity where application_name = 'transactions close test'`
