@@ -45,11 +45,20 @@ export function createEndpoint(
     if (query) take(c, 'query', query, singles(c.req.queries()), faults)
     if (params) take(c, 'param', params, c.req.param(), faults)
     if (!json) return handle(c, next, faults)
-    return readJson(c).then((read) => {
-      if (read instanceof Response) return read
-      take(c, 'json', json, read.value, faults)
-      return handle(c, next, faults)
-    })
+    return withBody(c, next, json, faults)
+  }
+
+  // Awaits what it returns: a promise that is handed on as it is takes two turns more through the queue of microtasks.
+  async function withBody(
+    c: Context<HttpEnv>,
+    next: Next,
+    schema: z.ZodType,
+    faults: Fault[],
+  ): Promise<Response> {
+    const read = await readJson(c)
+    if (read instanceof Response) return read
+    take(c, 'json', schema, read.value, faults)
+    return await handle(c, next, faults)
   }
 
   function handle(c: Context<HttpEnv>, next: Next, faults: Fault[]): Response | Promise<Response> {
