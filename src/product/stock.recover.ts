@@ -203,7 +203,9 @@ async function fenceUndecided(
     lockedElsewhere: which === 'all' ? [] : productsOf(entry).filter((id) => !isLocked.has(id)),
   }))
   const left = looked.filter(({ lockedElsewhere }) => lockedElsewhere.length > 0)
-  const decided = looked.flatMap(({ entry, lockedElsewhere }) => (lockedElsewhere.length > 0 ? [] : [entry]))
+  const decided = looked
+    .filter(({ lockedElsewhere }) => lockedElsewhere.length === 0)
+    .map(({ entry }) => entry)
   // Sorted: two recoveries, of two shards, may fence the same orders.
   const undecided = decided
     .filter((entry) => !isEffective(entry, known))

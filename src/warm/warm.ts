@@ -124,12 +124,12 @@ export function createWarm(deps: Deps & { policyLoader: PolicyLoader; stockLoade
   ): Promise<boolean> {
     const state = await scripts.inspectPolicy(policy.id)
     if (state.remaining !== null && missingOnly) return false
+    if (state.holdersUpTo !== null && !missingOnly) {
+      await writeHolders({ scripts, db }, policy, { onWritten: onHolders })
+    }
     if (state.remaining !== null) {
-      if (state.holdersUpTo !== null) await writeHolders({ scripts, db }, policy, { onWritten: onHolders })
       const look = await comparePolicy({ scripts, db }, policy)
       if (look.outcome === 'DIFFERENT') await redis.hdel(keys.couponPolicy(policy.id), 'remaining')
-    } else if (state.holdersUpTo !== null && !missingOnly) {
-      await writeHolders({ scripts, db }, policy, { onWritten: onHolders })
     }
     for (let loads = 0; loads < maxLoads; loads++) {
       if ((await redis.hexists(keys.couponPolicy(policy.id), 'remaining')) === 1) return true
