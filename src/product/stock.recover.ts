@@ -17,7 +17,7 @@ import type { Stock } from './stock.ts'
 /** Abandoned entries taken up a shard and run; the rest comes with the next run. */
 const entriesPerShard = 500
 const productsPerPage = 1000
-/** Groups of entries that wait for locks held elsewhere, a shard and run, so that they take few of the connections. */
+/** Groups of entries that wait for locks held elsewhere, a shard and run: each keeps a connection meanwhile. */
 const maxWaitingGroups = 4
 
 export interface StockRecovery {
