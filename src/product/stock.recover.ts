@@ -17,8 +17,11 @@ import type { Stock } from './stock.ts'
 /** Abandoned entries taken up a shard and run; the rest comes with the next run. */
 const entriesPerShard = 500
 const productsPerPage = 1000
-/** Groups of entries that wait for locks held elsewhere, a shard and run: each keeps a connection meanwhile. */
-const maxWaitingGroups = 4
+/**
+ * Groups of entries, of all shards, that a run has wait for locks held elsewhere. Each keeps a connection meanwhile, of
+ * which a process has four at least (`COMMIT_MAX_IN_FLIGHT` for each kind of write): most stay with the requests.
+ */
+const maxWaitingGroups = 2
 
 export interface StockRecovery {
   /** Settles entries that have been pending for longer than `minAgeMs`. Gives how many it took up. */
@@ -40,6 +43,13 @@ const locked = sql`
 const lockProducts = {
   all: statement<{ ids: string }, { id: number }>(locked),
   free: statement<{ ids: string }, { id: number }>(sql`${locked} skip locked`),
+}
+
+/** Entries of a shard that the same products keep waiting: they are locked elsewhere. */
+interface WaitingGroup {
+  shard: number
+  productIds: number[]
+  entries: StockEntry[]
 }
 
 interface KnownOrder {
@@ -77,31 +87,46 @@ export function createStockRecovery(deps: {
   const { redis, scripts, db, transactions, stock, loader, shards, now, log } = deps
   const { compare, confirm } = createStockComparison({ scripts, db })
   const allShards = Array.from({ length: shards }, (_, shard) => shard)
+  /** Counts the groups that have been waited for, so that all have their turn. */
+  let turn = 0
 
   async function readAbandoned(shard: number, minAgeMs: number): Promise<StockEntry[]> {
     const { entries } = await scripts.lookAtPending(keys.stockPending(shard), minAgeMs, entriesPerShard)
     return entries.map(([id, entry]) => stockEntryOf(id, entry))
   }
 
-  /** Gives how many entries of a shard were settled. What cannot be now waits for the next run. */
-  async function finishShard(shard: number, minAgeMs: number): Promise<number> {
+  /** Settles a shard's entries whose products nobody has locked. Gives how many, and the others. */
+  async function settleFree(shard: number, minAgeMs: number) {
     const entries = await readAbandoned(shard, minAgeMs)
-    if (entries.length === 0) return 0
-    // A product that stays locked, by an operator's transaction for example, keeps its own entries waiting and no others.
-    const first = await settleLocked(shard, entries, 'free')
-    const groups = [...Map.groupBy(first.left, ({ lockedElsewhere }) => lockedElsewhere.join()).values()]
-    const ends = await Promise.allSettled(
-      groups.slice(0, maxWaitingGroups).map((group) => {
-        const waiting = group.map(({ entry }) => entry)
-        return settleLocked(shard, waiting, 'all')
+    if (entries.length === 0) return { settled: 0, waiting: [] }
+    const { settled, left } = await settleLocked(shard, entries, 'free')
+    const groups = Map.groupBy(left, ({ lockedElsewhere }) => lockedElsewhere.join())
+    const waiting = [...groups].map(
+      ([ids, group]): WaitingGroup => ({
+        shard,
+        productIds: ids.split(',').map(Number),
+        entries: group.map(({ entry }) => entry),
       }),
     )
-    let taken = first.settled
-    for (const end of ends) {
-      if (end.status === 'fulfilled') taken += end.value.settled
-      else log.warn({ err: end.reason, shard }, 'abandoned entries not settled')
-    }
-    return taken
+    return { settled, waiting }
+  }
+
+  /** Waits for the locks of a few groups, and gives how many entries were settled. The others' turn is in a later run. */
+  async function settleWaiting(groups: WaitingGroup[]): Promise<number> {
+    const first = groups.length === 0 ? 0 : turn % groups.length
+    const chosen = [...groups.slice(first), ...groups.slice(0, first)].slice(0, maxWaitingGroups)
+    turn += chosen.length
+    const counts = await Promise.all(
+      chosen.map(async ({ shard, productIds, entries }) => {
+        try {
+          return (await settleLocked(shard, entries, 'all')).settled
+        } catch (error) {
+          log.warn({ err: error, shard, productIds }, 'abandoned entries not settled')
+          return 0
+        }
+      }),
+    )
+    return sum(counts)
   }
 
   /**
@@ -129,10 +154,13 @@ export function createStockRecovery(deps: {
 
   return {
     async finishAbandoned(minAgeMs) {
-      const ends = await Promise.allSettled(allShards.map((shard) => finishShard(shard, minAgeMs)))
+      // A product that stays locked, by an operator's transaction for example, keeps its own entries waiting and no others.
+      const ends = await Promise.allSettled(allShards.map((shard) => settleFree(shard, minAgeMs)))
+      const free = ends.flatMap((end) => (end.status === 'fulfilled' ? [end.value] : []))
+      const waited = await settleWaiting(free.flatMap(({ waiting }) => waiting))
       const failed = ends.find((end) => end.status === 'rejected')
       if (failed) throw failed.reason
-      return ends.reduce((sum, end) => sum + (end.status === 'fulfilled' ? end.value : 0), 0)
+      return sum(free.map(({ settled }) => settled)) + waited
     },
 
     async reconcile() {
@@ -213,4 +241,8 @@ async function fenceUndecided(
     .sort()
   if (undecided.length > 0) tx.write(insertFences, { ids: uuids(undecided), at: at.toISOString() })
   return { left, decided, known }
+}
+
+function sum(counts: number[]): number {
+  return counts.reduce((total, count) => total + count, 0)
 }

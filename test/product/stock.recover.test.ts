@@ -1,4 +1,6 @@
+import { pino } from 'pino'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { openTransactions } from '../../src/db/transactions.ts'
 import { createDomains } from '../../src/domains.ts'
 import { keys } from '../../src/redis/keys.ts'
 import { changingNothing } from '../setup/contents.ts'
@@ -173,6 +175,32 @@ describe.each(['1', '3'])('recovery of stock, shards: %s', (count) => {
     await expectConsistent(harness)
   })
 
+  it('[ALL-4] waits for two locked products at once at most, and for each in its turn', async () => {
+    const late = gated(harness, 'commit')
+    const answers = productIds.map((productId) =>
+      late.post('/v1/orders', { userId, items: [{ productId, quantity: 1 }] }),
+    )
+    await pendingEntries(3)
+    const letGo = await holding(
+      harness,
+      (connection) => connection`select 1 from products where id = any(${productIds}) for update`,
+    )
+    const impatient = impatientRecovery()
+    const turns: number[][] = []
+    for (let run = 0; run < 3; run++) {
+      expect(await impatient.finishAbandoned(anyAge)).toBe(0)
+      turns.push(impatient.gaveUpOn())
+    }
+    expect(turns.map(({ length }) => length)).toEqual([2, 2, 2])
+    expect(turns.flat().sort(ascending)).toEqual(productIds.flatMap((id) => [id, id]))
+    await letGo()
+    expect(await impatient.finishAbandoned(anyAge)).toBe(3)
+    await impatient.close()
+    late.open()
+    expect(tally(await Promise.all(answers))).toEqual({ UNAVAILABLE: 3 })
+    await expectConsistent(harness)
+  })
+
   it('[ALL-4] three workers at once finish everything once', async () => {
     const { body: sold } = await harness.post('/v1/orders', order(1))
     const uncommitted = gated(harness, 'commit')
@@ -263,11 +291,35 @@ function recoveryOf({ deps }: Harness) {
   }
 }
 
+/** The recovery of a worker that gives up on a lock after 0.3 s, and the products that it gave up on since last asked. */
+function impatientRecovery() {
+  const transactions = openTransactions({
+    url: harness.deps.env.DATABASE_URL,
+    lanes: 4,
+    maxWaiting: 4,
+    timeoutMs: 500,
+    applicationName: 'impatient',
+  })
+  let productIdsGivenUp: number[] = []
+  const write = (line: string) => productIdsGivenUp.push(...(JSON.parse(line).productIds ?? []))
+  const log = pino({ level: 'warn' }, { write })
+  return {
+    ...recoveryOf({ ...harness, deps: { ...harness.deps, transactions, log } }),
+    gaveUpOn() {
+      const productIds = productIdsGivenUp
+      productIdsGivenUp = []
+      return productIds
+    },
+    close: () => transactions.close(),
+  }
+}
+
 /** An order of so many of each product. */
 function order(quantity: number) {
   return { userId, items: productIds.map((productId) => ({ productId, quantity })) }
 }
 
+const ascending = (a: number, b: number) => a - b
 const availableOf = (productId: number) => keys.stockAvailable(productId % shards.length)
 const restocksOf = async (productId: number | undefined) =>
   (await harness.sql`select * from restocks where product_id = ${productId ?? 0}`).length
