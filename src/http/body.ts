@@ -1,9 +1,9 @@
 import type { Context } from 'hono'
 import { refuse } from '../errors.ts'
 import { type HttpEnv, headerOf } from './frame.ts'
+import { maxBodyBytes } from './message.ts'
 import { invalid, problem } from './problem.ts'
 
-const maxBodyBytes = 64 * 1024
 /** Takes a byte order mark away, and puts nothing in the place of bytes that are no UTF-8. */
 const utf8 = new TextDecoder('utf-8', { fatal: true })
 const json = /^application\/json\s*(;\s*charset\s*=\s*"?utf-8"?\s*)?$/i
@@ -21,54 +21,28 @@ export function refuseBody(c: Context<HttpEnv>): Response | undefined {
   return problem(c, refuse('UNSUPPORTED_MEDIA_TYPE', 'Send application/json in UTF-8.'))
 }
 
-/**
- * Reads the body of a write that `refuseBody` let pass. Nothing reads as `{}`: the schema says what is missing. Not async:
- * a promise within a promise would cost each write two turns through the queue of microtasks.
- */
-export function readJson(c: Context<HttpEnv>): Promise<Read> {
-  return isAnnounced(c) ? readAnnounced(c) : readUpToLimit(c).then((text) => parse(c, text))
+/** Reads the body of a write that `refuseBody` let pass. Nothing reads as `{}`: the schema says what is missing. */
+export function readJson(c: Context<HttpEnv>): Read | Promise<Read> {
+  const { incoming } = c.env
+  if (incoming?.isWhole) return parse(c, incoming.body)
+  return readUpToLimit(c).then((body) => (body instanceof Response ? body : parse(c, body)))
 }
 
-type Read = { value: unknown } | Response
+export type Read = { value: unknown } | Response
 
-function parse(c: Context<HttpEnv>, text: string | Response): Read {
-  if (typeof text !== 'string') return text
-  if (text === '') return { value: {} }
+function parse(c: Context<HttpEnv>, body: Buffer | undefined): Read {
+  if (!body || body.length === 0) return { value: {} }
+  let text: string
+  try {
+    text = utf8.decode(body)
+  } catch {
+    return invalid(c, [{ path: '', message: 'The body is not valid UTF-8' }])
+  }
   try {
     return { value: JSON.parse(text) }
   } catch {
     return invalid(c, [{ path: '', message: 'The body is not valid JSON' }])
   }
-}
-
-/** The server holds a client to the length that it announced, so the body need not be counted. */
-function isAnnounced(c: Context<HttpEnv>): boolean {
-  return headerOf(c, 'content-length') !== undefined && headerOf(c, 'transfer-encoding') === undefined
-}
-
-/** Reads a body of announced length. From the server's own message, where there is one, it is cheap. */
-function readAnnounced(c: Context<HttpEnv>): Promise<Read> {
-  const { incoming } = c.env
-  if (!incoming) return c.req.raw.arrayBuffer().then((bytes) => parse(c, decode(c, bytes)))
-  return new Promise((resolve) => {
-    let body: Buffer | undefined
-    let hasEnded = false
-    // Every message is closed in the end, and a refusal made for those that had ended cost each write 1.5 µs.
-    const breakOff = () => {
-      if (!hasEnded) resolve(brokenOff(c))
-    }
-    // It may have gone while its token was looked at; nothing is told of that any more.
-    if (incoming.destroyed) return breakOff()
-    incoming.on('data', (chunk: Buffer) => {
-      body = body ? Buffer.concat([body, chunk]) : chunk
-    })
-    incoming.on('end', () => {
-      hasEnded = true
-      resolve(parse(c, body ? decode(c, body) : ''))
-    })
-    incoming.on('error', breakOff)
-    incoming.on('close', breakOff)
-  })
 }
 
 /** By the headers, which say it for every message of HTTP/1.1; a call in memory has the body itself to look at. */
@@ -79,8 +53,8 @@ function hasBody(c: Context<HttpEnv>): boolean {
   return headerOf(c, 'transfer-encoding') !== undefined || (isInMemory && c.req.raw.body !== null)
 }
 
-/** The text of a body of unknown length, or the refusal; of one that is too long the rest is not read. */
-async function readUpToLimit(c: Context<HttpEnv>): Promise<string | Response> {
+/** The body where it is a stream: in chunks, or in memory. Or the refusal; of one that is too long the rest is not read. */
+async function readUpToLimit(c: Context<HttpEnv>): Promise<Buffer | Response> {
   const chunks: Uint8Array[] = []
   let bytes = 0
   try {
@@ -93,15 +67,7 @@ async function readUpToLimit(c: Context<HttpEnv>): Promise<string | Response> {
     // Only the client's side of the stream can fail.
     return brokenOff(c)
   }
-  return decode(c, Buffer.concat(chunks))
-}
-
-function decode(c: Context<HttpEnv>, bytes: ArrayBuffer | Uint8Array): string | Response {
-  try {
-    return utf8.decode(bytes)
-  } catch {
-    return invalid(c, [{ path: '', message: 'The body is not valid UTF-8' }])
-  }
+  return Buffer.concat(chunks)
 }
 
 /** Nobody is there to read this; it keeps what came of the body from being taken for all of it. */

@@ -2,7 +2,7 @@ import type { RouteConfig } from '@hono/zod-openapi'
 import type { Context, Next } from 'hono'
 import type { z } from 'zod'
 import type { Access, Audience } from './access.ts'
-import { readJson, refuseBody } from './body.ts'
+import { type Read, readJson, refuseBody } from './body.ts'
 import type { HttpEnv } from './frame.ts'
 import { invalid, unavailable } from './problem.ts'
 
@@ -30,8 +30,7 @@ export function createEndpoint(
   const within = access.within[audience]
   const admit = audience === 'user' ? access.admit : undefined
 
-  // Not async, and waiting only for what takes time: most requests have one thing to wait for before their handler, the
-  // body, or nothing.
+  // Not async, and waiting only for what takes time: most requests have nothing to wait for before their handler.
   function answer(c: Context<HttpEnv>, next: Next): Response | Promise<Response> {
     const entered = enter?.(c)
     if (entered instanceof Promise) return entered.then((refused) => refused ?? validate(c, next))
@@ -45,20 +44,21 @@ export function createEndpoint(
     if (query) take(c, 'query', query, singles(c.req.queries()), faults)
     if (params) take(c, 'param', params, c.req.param(), faults)
     if (!json) return handle(c, next, faults)
-    return withBody(c, next, json, faults)
+    const read = readJson(c)
+    if (read instanceof Promise) return read.then((late) => withBody(c, next, json, late, faults))
+    return withBody(c, next, json, read, faults)
   }
 
-  // Awaits what it returns: a promise that is handed on as it is takes two turns more through the queue of microtasks.
-  async function withBody(
+  function withBody(
     c: Context<HttpEnv>,
     next: Next,
     schema: z.ZodType,
+    read: Read,
     faults: Fault[],
-  ): Promise<Response> {
-    const read = await readJson(c)
+  ): Response | Promise<Response> {
     if (read instanceof Response) return read
     take(c, 'json', schema, read.value, faults)
-    return await handle(c, next, faults)
+    return handle(c, next, faults)
   }
 
   function handle(c: Context<HttpEnv>, next: Next, faults: Fault[]): Response | Promise<Response> {

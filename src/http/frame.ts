@@ -1,9 +1,9 @@
-import type { HttpBindings } from '@hono/node-server'
 import type { Context, Handler, TypedResponse } from 'hono'
 import type { ContentfulStatusCode } from 'hono/utils/http-status'
 import type { JSONParsed } from 'hono/utils/types'
 import type { Metrics } from '../telemetry/metrics.ts'
 import { safeHeaders, withSafeHeaders } from './headers.ts'
+import type { WholeMessage } from './message.ts'
 import type { Api } from './openapi.ts'
 import { requestIdOf } from './request-id.ts'
 
@@ -14,7 +14,7 @@ export interface HttpEnv {
 
 interface RequestState {
   /** absent where a request is made in memory */
-  incoming: HttpBindings['incoming'] | undefined
+  incoming: WholeMessage | undefined
   requestId: string
   /** the template of the route that took it; what no route took is one value, as clients can make up any path */
   route: string
@@ -53,7 +53,7 @@ export function frame(
   }
   api.fetch = (request, bindings, context) => {
     const startedAt = performance.now()
-    const { incoming } = (bindings ?? {}) as Partial<HttpBindings>
+    const { incoming } = (bindings ?? {}) as { incoming?: WholeMessage }
     const given = incoming ? incoming.headers['x-request-id'] : request.headers.get('x-request-id')
     const state: RequestState = {
       incoming,

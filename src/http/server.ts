@@ -1,6 +1,7 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import { getRequestListener, RequestError } from '@hono/node-server'
 import { createMalformed } from './malformed.ts'
+import { WholeMessage } from './message.ts'
 import type { Api } from './openapi.ts'
 
 /** For `request.url` where a request of HTTP/1.0 names no host. Nothing here depends on it. */
@@ -40,14 +41,17 @@ export function createHttpServer(api: Pick<Api, 'fetch'>, newRequestId: () => st
       optimizeEmptyRequests: true,
       /** what HTTP/1.1 demands, Node would refuse without a word */
       requireHostHeader: false,
+      IncomingMessage: WholeMessage,
     },
     (incoming, outgoing) => {
       if (incoming.headers.host === undefined && incoming.httpVersion === '1.1') {
         return turnAway(incoming, outgoing, 'The Host header is missing')
       }
-      askedLast = incoming
-      answeredLast = outgoing
-      void listener(incoming, outgoing)
+      incoming.whenReady(() => {
+        askedLast = incoming
+        answeredLast = outgoing
+        void listener(incoming, outgoing)
+      })
     },
   )
   server.on('clientError', onClientError)
